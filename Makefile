@@ -1,0 +1,73 @@
+# mvmm: one Makefile, not recursive.
+#
+#   make              build/mvmm                 V=1 shows the commands
+#   make demo         boots Debian's own kernel with a disk
+#   make test         everything CI runs
+#   make lint fuzz bench install
+#   STATIC=1          a static binary
+#   SANITIZE=address,undefined | thread          in a build folder of its own
+#   WERROR=1          warnings are errors
+
+ARCH   ?= $(shell uname -m | sed -e s/x86_64/x86/ -e s/aarch64/arm64/)
+CC     ?= cc
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+VERSION := 0.1.0
+
+san    := $(subst $(comma),-,$(SANITIZE))
+comma  := ,
+BUILD  ?= build$(if $(SANITIZE),/san-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),/static)
+
+all_cflags := -std=gnu11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
+	-Wpointer-arith -Wvla -Wno-unused-parameter -fno-strict-aliasing -fno-common \
+	-D_GNU_SOURCE -DMVMM_VERSION='"$(VERSION)"' -I. -MMD -MP -pthread \
+	$(if $(WERROR),-Werror) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
+	$(CFLAGS)
+all_ldflags := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(STATIC),-static) $(LDFLAGS)
+libs   := -laio
+
+# The monitor is a library plus main(), so that tests link what users run.
+src    := $(wildcard vmm/*.c vmm/$(ARCH)/*.c devices/*.c virtio/*.c virtio/blk/*.c loader/*.c) \
+	$(filter-out vmm/cli/main.c,$(wildcard vmm/cli/*.c))
+obj    := $(src:%.c=$(BUILD)/%.o)
+unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-7s %s\n'
+endif
+
+.PHONY: all
+all: $(BUILD)/mvmm
+
+$(BUILD)/mvmm: $(BUILD)/vmm/cli/main.o $(BUILD)/libmvmm.a
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(libs)
+
+$(BUILD)/libmvmm.a: $(obj)
+	$(say) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(all_cflags) -c -o $@ $<
+
+$(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $< $(BUILD)/libmvmm.a $(libs) -lcmocka
+
+.PHONY: unit dataplane
+unit: $(unit)
+dataplane: $(dptest)
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest))

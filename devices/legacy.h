@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small ports of the PC, each a few registers:
+ *  - i8042: nothing but the reset line (command 0xFE), as `reboot=k` uses it;
+ *  - CMOS: index and data, clock registers that read as the host's UTC, no update in progress;
+ *  - pvpanic: the guest says that it panicked (QEMU's protocol: read 3, write bit 0 or 1);
+ *  - debug-exit: the guest ends the VM with a value of its choice (QEMU's isa-debug-exit).
+ */
+#ifndef MVMM_LEGACY_H
+#define MVMM_LEGACY_H
+
+#include <stdint.h>
+
+#include "vmm/bus.h"
+#include "vmm/vm.h"
+
+struct i8042 {
+	struct vm *vm;
+	uint8_t command; /* the last one, if it waits for a data byte */
+	uint8_t output;
+	bool output_full;
+};
+
+struct cmos {
+	_Atomic uint8_t index;
+};
+
+int i8042_init(struct i8042 *kbd, struct vm *vm, struct error *err);
+int cmos_init(struct cmos *cmos, struct vm *vm, struct error *err);
+int pvpanic_init(struct vm *vm, struct error *err);
+int debug_exit_init(struct vm *vm, uint16_t port, struct error *err);
+
+#endif

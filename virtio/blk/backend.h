@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An open disk image: what the host says about it and how it may be used. Raw files and block
+ * devices only; the format is never probed. Opened and locked by main, used by one dataplane.
+ */
+#ifndef MVMM_BLK_BACKEND_H
+#define MVMM_BLK_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virtio/blk/disk_config.h"
+#include "vmm/error.h"
+
+struct block_backend {
+	int fd;
+	bool readonly;
+	bool direct;	  /* O_DIRECT is in force */
+	bool block_device;
+	enum disk_cache cache; /* what was decided, not what was asked */
+	enum disk_aio aio;
+	uint64_t size;	       /* bytes the guest sees: a multiple of block_size */
+	uint32_t block_size;   /* logical, as told to the guest: 512 or 4096 */
+	uint32_t mem_align;    /* buffers that O_DIRECT takes; 1 when buffered */
+	uint32_t offset_align; /* offsets and lengths that O_DIRECT takes */
+	bool can_discard;      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
+	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE or BLKZEROOUT */
+	uint64_t dev, ino;     /* the image's identity, to refuse the same one twice */
+};
+
+/*
+ * Opens, locks (QEMU's byte scheme: lock.h), probes. Falls back from cache=none,aio=native to
+ * cache=writeback,aio=threads where O_DIRECT is not to be had, with one line of notice; refuses when
+ * the user asked for it by name. Warns of qcow2 magic and of a hidden tail.
+ */
+int block_backend_open(struct block_backend *be, const struct disk_config *config,
+		       struct error *err);
+void block_backend_close(struct block_backend *be);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the user asked of one disk: the values of --disk PATH[,key=value...]. */
+#ifndef MVMM_DISK_CONFIG_H
+#define MVMM_DISK_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum disk_cache {
+	DISK_CACHE_NONE,      /* O_DIRECT */
+	DISK_CACHE_WRITEBACK, /* the host's page cache */
+	DISK_CACHE_UNSAFE,    /* the same, and flushes are ignored */
+};
+
+enum disk_aio {
+	DISK_AIO_NATIVE,  /* Linux AIO; needs O_DIRECT */
+	DISK_AIO_THREADS, /* a pool of blocking workers */
+};
+
+#define DISK_AUTO -1 /* not given: the default, with a fallback and a notice where needed */
+
+struct disk_config {
+	char *path; /* owned */
+	bool readonly;
+	char serial[21];  /* 20 bytes and a NUL; empty: none */
+	int cache;	  /* enum disk_cache or DISK_AUTO */
+	int aio;	  /* enum disk_aio or DISK_AUTO */
+	unsigned queues;  /* 0: min(vCPUs, 4) */
+	unsigned queue_size; /* 256 */
+	unsigned aio_depth;  /* 128, at most 256 */
+	unsigned block_size; /* 512 or 4096 */
+	int cpu;	     /* host CPU for the disk's thread; -1: any */
+};
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtio-blk disk (virtio 1.2, 5.2): its configuration space and feature bits on one side, its
+ * dataplane on the other, and between them nothing but commands.
+ */
+#ifndef MVMM_VIRTIO_BLK_H
+#define MVMM_VIRTIO_BLK_H
+
+#include "virtio/blk/backend.h"
+#include "virtio/blk/disk_config.h"
+#include "virtio/virtio_dev.h"
+
+struct blk_dataplane;
+
+struct virtio_blk {
+	struct virtio_dev dev;
+	struct block_backend backend;
+	struct blk_dataplane *dataplane; /* owned */
+	int stop_fd;			 /* the VM's: see struct vm */
+	char serial[21];
+};
+
+/*
+ * Opens the image, creates the dataplane and its thread (idle until the driver starts the device).
+ * `index` names it: vda, vdb, ...; `nvcpus` decides the default number of queues; `stop_fd` ends every
+ * wait for the dataplane. Main. The device may then be attached to a transport.
+ */
+int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
+		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
+		    struct error *err);
+
+/*
+ * Main, vCPUs stopped: drains in-flight I/O and ends the thread. Waits at most `timeout_ms`;
+ * -ETIMEDOUT leaves the thread and everything it may still touch alone (storage that does not
+ * answer), and the process must end without virtio_blk_destroy().
+ */
+int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms);
+void virtio_blk_destroy(struct virtio_blk *blk);
+
+#endif

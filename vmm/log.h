@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages on stderr, one write(2) per line, each starting with "mvmm: ".
+ *
+ * Any thread but a disk's may log: the dataplane counts and lets others speak. What a guest can
+ * trigger goes through log_guest(), which a hostile guest cannot turn into a flood.
+ */
+#ifndef MVMM_LOG_H
+#define MVMM_LOG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Set once, before any thread starts. log_verbose() is silent without it. */
+void log_set_verbose(bool on);
+
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A budget of LOG_GUEST_BURST lines per 10 seconds for one source; zero-initialised. */
+#define LOG_GUEST_BURST 5
+struct log_limit {
+	_Atomic uint64_t window; /* CLOCK_MONOTONIC seconds / 10 */
+	_Atomic uint32_t lines;	 /* written in this window */
+};
+
+void log_guest(struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtual machine: descriptors, memory, buses, vCPUs, and the one place where it is decided
+ * why it ends.
+ */
+#ifndef MVMM_VM_H
+#define MVMM_VM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/bus.h"
+#include "vmm/error.h"
+#include "vmm/irq.h"
+#include "vmm/memory.h"
+
+#define VM_MAX_VCPUS 254 /* APIC ids in 8 bits: no x2APIC-only destinations needed */
+
+/* Why a VM ended. Exit statuses are vmm/cli's business. */
+enum vm_end {
+	VM_RUNNING = 0,
+	VM_END_POWEROFF,   /* the guest switched itself off */
+	VM_END_RESET,	   /* the guest asked for a reset */
+	VM_END_CRASH,	   /* triple fault, KVM internal error, entry failure */
+	VM_END_PANIC,	   /* the guest kernel panicked */
+	VM_END_HALTED,	   /* every vCPU halted with interrupts off */
+	VM_END_TIMEOUT,	   /* --timeout ran out */
+	VM_END_SIGNAL,	   /* value: signal number */
+	VM_END_DEBUG_EXIT, /* value: what the guest wrote to the port */
+	VM_END_QUIT,	   /* the user closed the console */
+	VM_END_HOST_ERROR, /* value: errno of a host call the VM cannot go on without */
+};
+
+struct vcpu;
+
+struct vm {
+	int kvm_fd;
+	int fd;
+	struct guest_memory mem;
+	struct bus pio;
+	struct bus mmio;
+	struct irq_router irq;
+	struct vcpu *vcpu; /* nvcpus of them */
+	unsigned nvcpus;
+	/*
+	 * An eventfd, readable for good once the VM is asked to stop: whoever must wait on a vCPU's
+	 * thread (a device reset that drains I/O) polls it too, so that no stop waits for a guest.
+	 */
+	int stop_fd;
+	int event_fd; /* wakes main when `end` or `panicked` changes; main reads it */
+	_Atomic uint64_t end; /* enum vm_end << 32 | value; the first writer wins */
+	_Atomic bool panicked; /* a guest panic was seen; ends the VM at the next reset or halt */
+};
+
+/* Opens KVM, creates the VM and its eventfds and describes no memory yet. On error nothing is left
+ * open. `kvm_path` NULL means /dev/kvm. */
+int vm_init(struct vm *vm, const char *kvm_path, struct error *err);
+
+/*
+ * Allocates guest RAM and gives every slot to KVM, then creates the interrupt chips, the router and
+ * the vCPUs, in this order: a memslot call is 20 times dearer after the irqchip exists.
+ */
+int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned nvcpus, struct error *err);
+
+/* vCPU threads must be stopped. */
+void vm_destroy(struct vm *vm);
+
+/*
+ * Any thread but a disk's. Only the first reason counts, except that a reset or halt after a noted
+ * panic is that panic. Does not stop anything itself: main wakes and does.
+ */
+void vm_request_end(struct vm *vm, enum vm_end end, uint32_t value);
+
+/* Any thread: notes a guest panic and wakes main, which gives the guest 5 s to say more. */
+void vm_note_panic(struct vm *vm);
+
+enum vm_end vm_end_reason(const struct vm *vm, uint32_t *value);
+
+/* Starts one thread per vCPU; vCPU 0 at `entry`, the others wait for INIT/SIPI (x86). */
+int vm_start_vcpus(struct vm *vm, struct error *err);
+
+/* Main thread: makes stop_fd readable, kicks every vCPU out of KVM_RUN and joins its thread. */
+void vm_stop_vcpus(struct vm *vm);
+
+/*
+ * True when every vCPU sits in HLT with interrupts off (or was never started), so that nothing can
+ * wake the guest again. Asks the vCPU threads (a kick each) only when all of them have used no CPU
+ * time since the last call: main calls it from a timer, about once a second.
+ */
+bool vm_all_halted(struct vm *vm);
+
+#endif
