@@ -3,14 +3,14 @@
  * The memory ordering between us and a driver in the guest, in five helpers.
  *
  * A store with RELEASE semantics: every load and store before it in program order is visible to
- * whoever sees the value stored. A load with ACQUIRE semantics: no load or store after it in program
- * order happens before it. So what was written before a release store can be read after the acquire
- * load that saw it: the driver publishes descriptors by avail->idx, we publish used elements by
- * used->idx.
+ * whoever sees the value stored. A load with ACQUIRE semantics: no load or store after it in
+ * program order happens before it. So what was written before a release store can be read after the
+ * acquire load that saw it: the driver publishes descriptors by avail->idx, we publish used
+ * elements by used->idx.
  *
- * Neither keeps a store before a *later load of another word*. Where both sides store their own word
- * and then look at the other's ("I sleep" against "there is work"), each needs the FULL fence between
- * the two, or both may miss the other's store.
+ * Neither keeps a store before a *later load of another word*. Where both sides store their own
+ * word and then look at the other's ("I sleep" against "there is work"), each needs the FULL fence
+ * between the two, or both may miss the other's store.
  *
  * Guest words are little-endian (virtio 1.2, 1.4.2), and so is every host this builds for.
  */

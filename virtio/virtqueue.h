@@ -41,12 +41,15 @@ struct virtq_config {
 	gpa_t used;  /* device area */
 };
 
-/* One chain, translated: host copies only, the guest cannot change it any more. */
+/* One chain, translated: host copies only, the guest cannot change it any more. Buffers of length
+ * 0 are left out. */
 struct desc_chain {
 	uint16_t head;
 	uint16_t nreadable; /* iov[0 .. nreadable) the device may read ... */
 	uint16_t nwritable; /* ... and iov[nreadable .. nreadable + nwritable) it may write */
 	bool bad_address;   /* a buffer is not RAM: its iov has no base and its full length */
+	bool bad_order;	    /* a readable buffer after a writable one (against 2.7.4.2): the chain
+			     * is empty here, nothing of it may be touched; complete it with 0 */
 	uint64_t readable;  /* bytes, summed in 64 bits: the guest may name 128 x 4 GiB */
 	uint64_t writable;
 	struct iovec iov[VIRTQ_MAX_CHAIN];
@@ -70,7 +73,8 @@ struct virtqueue {
 
 /*
  * Checks size (power of two, at most VIRTQ_MAX_SIZE), alignment (16, 2, 4), that the three areas
- * are RAM and do not overlap, and translates them once. The transports call it when the driver
+ * are RAM, not at address 0 (what a register never written holds) and do not overlap, and
+ * translates them once. Writes nothing to guest memory. The transports call it when the driver
  * enables a queue, the dataplane at start. 0 or -EINVAL; on error the queue is not running.
  * `features`: the negotiated set.
  */
@@ -79,9 +83,10 @@ int virtq_start(struct virtqueue *vq, const struct guest_memory *mem,
 void virtq_stop(struct virtqueue *vq);
 
 /*
- * Takes the next chain. 1: `chain` is filled. 0: the ring is empty. -EPROTO: the ring is broken
- * (index jump, head or next out of range, loop, head in flight, bad indirect table): the device
- * must go to NEEDS_RESET and not touch the queue again before a reset.
+ * Takes the next chain. 1: `chain` is filled. 0: the ring is empty or the queue not running.
+ * -EPROTO: the ring is broken (index jump, head or next out of range, loop, chain longer than
+ * VIRTQ_MAX_CHAIN, head in flight, bad indirect table): the device must go to NEEDS_RESET and not
+ * touch the queue again before a reset. Only after 1 has anything changed.
  */
 int virtq_pop(struct virtqueue *vq, struct desc_chain *chain);
 

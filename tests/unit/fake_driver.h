@@ -3,9 +3,9 @@
  * A driver in plain memory: the other end of a split virtqueue, for tests.
  *
  * What Linux's virtio_ring.c does, and nothing more: free descriptors, avail and used indexes,
- * EVENT_IDX. It is an honest driver; a test that wants a hostile one writes to q->desc, q->avail and
- * q->used itself and uses the raw helpers at the end. Safe against a device on another thread (one
- * driver thread per queue); every shared index is an atomic access, so TSan sees what KVM would.
+ * EVENT_IDX. It is an honest driver; a test that wants a hostile one writes to q->desc, q->avail
+ * and q->used itself and uses the raw helpers at the end. Safe against a device on another thread
+ * (one driver thread per queue); every shared index is an atomic access, so TSan can follow.
  *
  *	struct fake_guest g;
  *	struct fake_queue q;
@@ -34,7 +34,7 @@
 #include "virtio/virtqueue.h"
 #include "vmm/memory.h"
 
-/* ---- guest memory: one slot, a bump allocator ---------------------------------------------- */
+/* ---- guest memory: one slot, a bump allocator ------------------------------------------------ */
 
 struct fake_guest {
 	struct guest_memory mem;
@@ -50,7 +50,8 @@ static inline void fake_die(const char *what)
 	abort();
 }
 
-/* RAM of `size` bytes at `base`, both page multiples, zeroed. */
+/* RAM of `size` bytes at `base`, both page multiples, zeroed. The first page is never handed out:
+ * ring address 0 means "not set". */
 static inline void fake_guest_init(struct fake_guest *g, gpa_t base, uint64_t size)
 {
 	memset(g, 0, sizeof(*g));
@@ -60,7 +61,7 @@ static inline void fake_guest_init(struct fake_guest *g, gpa_t base, uint64_t si
 	memset(g->ram, 0, size);
 	g->base = base;
 	g->size = size;
-	g->next = base;
+	g->next = base + 4096;
 	if (guest_memory_add(&g->mem, base, size, g->ram))
 		fake_die("guest_memory_add");
 }
@@ -89,7 +90,7 @@ static inline void *fake_guest_ptr(const struct fake_guest *g, gpa_t gpa)
 	return g->ram + (gpa - g->base);
 }
 
-/* ---- one queue, driver side ----------------------------------------------------------------- */
+/* ---- one queue, driver side ------------------------------------------------------------------ */
 
 #define FAKE_INDIRECT_MAX 256
 
@@ -288,7 +289,7 @@ static inline bool fake_queue_enable_interrupts(struct fake_queue *q, uint16_t m
 	return (uint16_t)(guest_load16_acquire(&q->used->idx) - q->last_used) > more;
 }
 
-/* ---- for hostile drivers ---------------------------------------------------------------------- */
+/* ---- for hostile drivers --------------------------------------------------------------------- */
 
 /* Any value at all into avail->idx. */
 static inline void fake_queue_set_avail_idx(struct fake_queue *q, uint16_t idx)
