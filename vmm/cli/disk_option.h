@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The value of --disk: PATH[,key=value...]; a comma in a path or a value is written twice. */
+#ifndef MVMM_CLI_DISK_OPTION_H
+#define MVMM_CLI_DISK_OPTION_H
+
+#include "virtio/blk/disk_config.h"
+#include "vmm/error.h"
+
+/* What --help says about the keys. */
+#define DISK_OPTION_HELP                                                                           \
+	"a raw image or block device as virtio-blk disk; repeatable.\n"                            \
+	"readonly          the guest cannot write\n"                                               \
+	"serial=TEXT       up to 20 characters\n"                                                  \
+	"cache=MODE        none (O_DIRECT), writeback, unsafe\n"                                   \
+	"aio=ENGINE        native (Linux AIO), threads\n"                                          \
+	"queues=N          default: vCPUs, at most 4\n"                                            \
+	"queue-size=N      power of two, default 256\n"                                            \
+	"aio-depth=N       requests in flight, default 128\n"                                      \
+	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
+	"cpu=N             host CPU for the disk's thread\n"                                       \
+	"Write a comma inside PATH or a value twice."
+
+/* Fills every field, defaults included. The path is allocated; on error nothing is. 0, -EINVAL or
+ * -ENOMEM; the message names the key, the value and what is allowed. */
+int disk_option_parse(const char *text, struct disk_config *disk, struct error *err);
+void disk_config_free(struct disk_config *disk);
+
+#endif

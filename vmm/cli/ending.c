@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carries out the end of a VM: vCPUs, disks, console, terminal, closing line, result, in this order.
+ *
+ * Main runs it. A short-lived second thread, "ending", watches for a further signal and for the time,
+ * because main waits inside others' calls meanwhile; it can end the process at any moment and so
+ * touches nothing but the terminal, stderr and the result file. What the end is called and numbered
+ * is result.c's business.
+ */
+#include "vmm/cli/ending.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/cli/clock.h"
+#include "vmm/log.h"
+
+#define HURRY_MS 950   /* all of a hurried end, closing line included, within a second */
+#define PATIENT_MS 30000
+#define HURRY_DISKS_MS 850
+#define HURRY_CONSOLE_MS 50
+#define PATIENT_CONSOLE_MS 10000
+#define MIN_DISK_MS 10
+/* timeout(1) signals the process and then its whole group: two signals for one wish. */
+#define SAME_WISH_MS 100
+
+static bool in_a_hurry(const struct ending *e)
+{
+	return e->res.end == VM_END_SIGNAL || e->res.end == VM_END_TIMEOUT ||
+	       e->res.end == VM_END_QUIT;
+}
+
+static void tell(struct ending *e)
+{
+	const char *path = e->machine->opt->result;
+	struct error err = { 0 };
+	char line[256];
+
+	terminal_close(e->term);
+	if (e->restart && e->res.end == VM_END_RESET) {
+		log_info("%s%sguest asked for a reset: starting again", e->res.name ? e->res.name : "",
+			 e->res.name ? ": " : "");
+		return;
+	}
+	result_line(&e->res, line, sizeof(line));
+	log_info("%s", line);
+	if (path && result_write(&e->res, path, &err))
+		log_error("%s", err.text);
+}
+
+/*
+ * Ends the process now, whatever main is waiting for; the kernel cleans up. `sig` is the signal that
+ * asked for it; 0: the end that was decided. Should main be telling just now, it gets to finish.
+ */
+static void __attribute__((noreturn)) cut_short(struct ending *e, uint32_t sig)
+{
+	if (atomic_exchange(&e->told, true))
+		for (;;)
+			pause();
+	if (sig) {
+		e->res.end = VM_END_SIGNAL;
+		e->res.value = sig;
+	}
+	tell(e);
+	_exit(result_status(&e->res));
+}
+
+/* The number of a signal that asks for more than the end that is under way, or 0. */
+static uint32_t further_signal(struct ending *e)
+{
+	struct signalfd_siginfo info;
+
+	if (read(e->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	return e->by_signal && clock_ms() - e->decided < SAME_WISH_MS ? 0 : info.ssi_signo;
+}
+
+static void *guard_main(void *arg)
+{
+	struct ending *e = arg;
+	struct pollfd pfd[2] = {
+		{ .fd = e->signal_fd, .events = POLLIN },
+		{ .fd = e->done_fd, .events = POLLIN },
+	};
+
+	for (;;) {
+		int n = poll(pfd, 2, clock_poll_timeout(e->limit, clock_ms()));
+		uint32_t sig = n > 0 && pfd[0].revents ? further_signal(e) : 0;
+
+		if (n > 0 && pfd[1].revents)
+			return NULL;
+		if (n == 0)
+			log_warn("giving up on what does not end by itself");
+		if (n == 0 || sig)
+			cut_short(e, sig);
+	}
+}
+
+/* Without a guard (no thread to be had) the end is the same, only not to be hurried. */
+static bool guard_start(struct ending *e)
+{
+	e->done_fd = eventfd(0, EFD_CLOEXEC);
+	if (e->done_fd < 0)
+		return false;
+	if (pthread_create(&e->guard, NULL, guard_main, e)) {
+		close(e->done_fd);
+		return false;
+	}
+	pthread_setname_np(e->guard, "ending");
+	return true;
+}
+
+static void guard_stop(struct ending *e)
+{
+	const uint64_t one = 1;
+
+	while (write(e->done_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_join(e->guard, NULL);
+	close(e->done_fd);
+}
+
+static void report_vcpus(struct ending *e)
+{
+	struct vm *vm = &e->machine->vm;
+
+	if (!e->machine->opt->verbose)
+		return;
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		arch_vcpu_report(&vm->vcpu[i], stderr);
+}
+
+/* Each disk gets its share of what is left, so that a dead one leaves time for the living. */
+static void drain_disks(struct ending *e, uint64_t deadline)
+{
+	struct machine *m = e->machine;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		uint64_t now = clock_ms();
+		int ms = deadline > now ? (int)((deadline - now) / (m->ndisks - i)) : 0;
+
+		if (!virtio_blk_shutdown(&m->disk[i].blk, ms > MIN_DISK_MS ? ms : MIN_DISK_MS))
+			continue;
+		e->res.stuck++;
+		log_warn("disk '%s': I/O still in flight, its storage does not answer",
+			 m->opt->disk[i].path);
+	}
+}
+
+static void decide(struct ending *e)
+{
+	e->res.end = vm_end_reason(&e->machine->vm, &e->res.value);
+	e->by_signal = e->res.end == VM_END_SIGNAL;
+	e->res.name = e->machine->opt->name;
+	e->decided = clock_ms();
+	e->res.run_ms = e->decided - e->started;
+	e->limit = e->decided + (in_a_hurry(e) ? HURRY_MS : 2 * PATIENT_MS);
+}
+
+int ending_run(struct ending *e)
+{
+	bool hurry, guarded;
+
+	decide(e);
+	hurry = in_a_hurry(e);
+	guarded = guard_start(e);
+	vm_stop_vcpus(&e->machine->vm);
+	report_vcpus(e);
+	drain_disks(e, e->decided + (hurry ? HURRY_DISKS_MS : PATIENT_MS));
+	e->res.dropped = console_stop(&e->machine->console,
+				      hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
+	if (e->res.stuck)
+		cut_short(e, 0); /* its thread still uses guest memory */
+	if (!atomic_exchange(&e->told, true))
+		tell(e);
+	if (guarded)
+		guard_stop(e);
+	machine_destroy(e->machine);
+	return result_status(&e->res);
+}

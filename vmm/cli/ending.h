@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of a VM, in order and in time. */
+#ifndef MVMM_CLI_ENDING_H
+#define MVMM_CLI_ENDING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/cli/machine.h"
+#include "vmm/cli/result.h"
+#include "vmm/cli/terminal.h"
+
+struct ending {
+	struct machine *machine;
+	struct terminal *term;
+	int signal_fd;
+	uint64_t started; /* clock_ms() when the vCPUs were started */
+	bool restart;	  /* a reset is followed by another boot: no result for it */
+	/* ending.c's own */
+	struct result res;
+	uint64_t decided; /* clock_ms() */
+	bool by_signal;
+	uint64_t limit;	  /* by then all waiting is over */
+	int done_fd;
+	pthread_t guard;
+	atomic_bool told; /* somebody has begun to write the closing line */
+};
+
+/*
+ * Stops the vCPUs, drains and closes the disks, empties the console, restores the terminal, writes the
+ * closing line and the result, and takes the machine apart. Returns the exit status.
+ *
+ * Ends the process itself, with all but the draining done, when a further signal comes, or when a
+ * disk's I/O does not drain: after a second where a signal, the time limit or the user ended the VM,
+ * after thirty where the guest did. Main, once.
+ */
+int ending_run(struct ending *e);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One virtual machine, assembled from the options: all its parts, by value, in one place. */
+#ifndef MVMM_CLI_MACHINE_H
+#define MVMM_CLI_MACHINE_H
+
+#include <stdio.h>
+
+#include "devices/console.h"
+#include "devices/legacy.h"
+#include "devices/power.h"
+#include "devices/serial.h"
+#include "virtio/blk/virtio_blk.h"
+#include "virtio/virtio_mmio.h"
+#include "virtio/virtio_pci.h"
+#include "vmm/arch.h"
+#include "vmm/cli/run_options.h"
+#include "vmm/error.h"
+#include "vmm/pci.h"
+#include "vmm/vm.h"
+
+struct machine_disk {
+	struct virtio_blk blk;
+	union {
+		struct virtio_pci pci;
+		struct virtio_mmio mmio;
+	};
+};
+
+struct machine {
+	const struct run_options *opt;
+	struct vm vm;
+	struct irq_line serial_line;
+	struct irq_line ged_line;
+	struct serial serial;
+	struct i8042 i8042;
+	struct cmos cmos;
+	struct power power;
+	struct pci_bus pci;
+	struct machine_disk *disk;
+	unsigned ndisks; /* attached */
+	char *cmdline;
+	struct boot_entry entry;
+	struct console console;
+};
+
+/* Disks that a transport has room for. */
+unsigned machine_max_disks(enum transport transport);
+
+/*
+ * What can be refused without touching KVM or an image: too many disks for the transport (-EINVAL,
+ * a usage error).
+ */
+int machine_check_options(const struct run_options *opt, struct error *err);
+
+/* One image may be given twice only if all of its disks are readonly. -EBUSY. */
+int machine_check_images(const struct run_options *opt, struct error *err);
+
+/*
+ * Everything up to a machine that only has to be started. `m` is zero-filled. `console_fd` stays the caller's; -1: the
+ * console goes nowhere. On error nothing is left behind. Main.
+ */
+int machine_create(struct machine *m, const struct run_options *opt, int console_fd,
+		   struct error *err);
+
+/* For a machine that was never started. */
+void machine_abandon(struct machine *m);
+
+/* vCPUs stopped, disks shut down, console stopped. */
+void machine_destroy(struct machine *m);
+
+/* The kernel command line for these options; the caller frees it. NULL: out of memory. */
+char *machine_cmdline(const struct run_options *opt);
+
+/* The machine in words: memory map, devices, disks, command line. */
+void machine_print(const struct machine *m, FILE *out);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way in and the way out: picks the subcommand, prints the last message, returns the exit
+ * status. The only place that does either.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/cli/commands.h"
+#include "vmm/cli/result.h"
+#include "vmm/cli/run_options.h"
+#include "vmm/log.h"
+
+struct command {
+	const struct command_spec *spec;
+	int (*main)(int argc, char **argv, struct error *err);
+};
+
+static const struct command commands[] = {
+	{ &run_command, run_main },
+	{ &check_command, check_main },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_usage(FILE *out)
+{
+	fprintf(out, "Usage: mvmm COMMAND [options]\n\nCommands:\n");
+	for (unsigned i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-8s %s\n", commands[i].spec->name, commands[i].spec->summary);
+	fprintf(out, "\nmvmm COMMAND --help tells more; mvmm --version the version.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (!strcmp(commands[i].spec->name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static bool is_any(const char *word, const char *a, const char *b)
+{
+	return !strcmp(word, a) || !strcmp(word, b);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+	struct error err = { 0 };
+	int status;
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return STATUS_USAGE;
+	}
+	if (is_any(argv[1], "--help", "-h") || !strcmp(argv[1], "help")) {
+		print_usage(stdout);
+		return 0;
+	}
+	if (is_any(argv[1], "--version", "-V")) {
+		printf("mvmm " MVMM_VERSION "\n");
+		return 0;
+	}
+	command = find_command(argv[1]);
+	if (!command) {
+		log_error("unknown command '%s' (known: run, check; see: mvmm --help)", argv[1]);
+		return STATUS_USAGE;
+	}
+	status = command->main(argc - 1, argv + 1, &err);
+	if (err.text[0])
+		log_error("%s", err.text);
+	return status;
+}

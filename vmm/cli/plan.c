@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prints an assembled machine, for --dry-run and --verbose. Main. */
+#include <inttypes.h>
+
+#include "vmm/cli/machine.h"
+#include "vmm/cli/number.h"
+
+static void print_range(FILE *out, uint64_t base, uint64_t len, int width, const char *what)
+{
+	fprintf(out, "  0x%0*" PRIx64 "-0x%0*" PRIx64 "  %s\n", width, base, width, base + len - 1,
+		what);
+}
+
+static void print_memory(const struct guest_memory *mem, FILE *out)
+{
+	char size[24], what[32];
+
+	for (unsigned i = 0; i < mem->nslots; i++) {
+		snprintf(what, sizeof(what), "RAM %s", number_format_size(mem->slot[i].size, size));
+		print_range(out, mem->slot[i].gpa, mem->slot[i].size, 12, what);
+	}
+}
+
+static void print_bus(const struct bus *bus, int width, FILE *out)
+{
+	for (unsigned i = 0; i < bus->n; i++)
+		print_range(out, bus->dev[i].base, bus->dev[i].len, width, bus->dev[i].name);
+}
+
+static void print_place(const struct machine *m, unsigned i, FILE *out)
+{
+	const struct machine_disk *disk = &m->disk[i];
+
+	if (m->opt->transport == TRANSPORT_PCI)
+		fprintf(out, "PCI 00:%02x.0", disk->pci.slot);
+	else
+		fprintf(out, "mmio 0x%" PRIx64 " GSI %u", disk->mmio.base, disk->mmio.gsi);
+}
+
+static void print_disk(const struct machine *m, unsigned i, FILE *out)
+{
+	static const char *const cache[] = { "none", "writeback", "unsafe" };
+	static const char *const aio[] = { "native", "threads" };
+	const struct block_backend *be = &m->disk[i].blk.backend;
+	const struct disk_config *config = &m->opt->disk[i];
+	char size[24];
+
+	fprintf(out, "  %s  ", m->disk[i].blk.dev.name);
+	print_place(m, i, out);
+	fprintf(out, "  %s%s  cache=%s,aio=%s,queues=%u,queue-size=%u,aio-depth=%u,block-size=%u",
+		number_format_size(be->size, size), be->readonly ? " readonly" : "",
+		cache[be->cache], aio[be->aio], m->disk[i].blk.dev.nqueues, config->queue_size,
+		config->aio_depth, be->block_size);
+	if (config->serial[0])
+		fprintf(out, ",serial=%s", config->serial);
+	fprintf(out, "  %s\n", config->path);
+}
+
+void machine_print(const struct machine *m, FILE *out)
+{
+	fprintf(out, "vCPUs: %u\nmemory:\n", m->vm.nvcpus);
+	print_memory(&m->vm.mem, out);
+	print_bus(&m->vm.mmio, 12, out);
+	fprintf(out, "ports:\n");
+	print_bus(&m->vm.pio, 4, out);
+	fprintf(out, "disks:%s\n", m->ndisks ? "" : " none");
+	for (unsigned i = 0; i < m->ndisks; i++)
+		print_disk(m, i, out);
+	fprintf(out, "kernel: %s, entry 0x%" PRIx64 " (%s)\n", m->opt->kernel, m->entry.entry,
+		m->entry.protocol == BOOT_PVH ? "PVH" : "Linux 64-bit");
+	if (m->opt->initrd)
+		fprintf(out, "initrd: %s\n", m->opt->initrd);
+	fprintf(out, "command line: %s\n", m->cmdline);
+}

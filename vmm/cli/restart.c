@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent of --on-reboot restart: forks one child per boot, passes signals on, and starts the
+ * next one when a child ends with the status of a guest reset. The machine is never initialised
+ * twice in one process, so nothing can be left over from the boot before.
+ *
+ * The parent has one thread and opens nothing.
+ */
+#include "vmm/cli/restart.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm/cli/clock.h"
+#include "vmm/cli/result.h"
+#include "vmm/cli/signals.h"
+
+struct supervisor {
+	sigset_t watched;
+	sigset_t before;
+	pid_t child;
+	int signal; /* the first one that asked for the end; 0: none */
+};
+
+/* A child must not outlive its parent: nobody would know of it. */
+static int boot_child(const struct run_options *opt, unsigned boot, uint64_t limit,
+		      const sigset_t *mask, pid_t parent, struct error *err)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(STATUS_ERROR);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	return run_once(opt, boot, limit, err);
+}
+
+/*
+ * A Ctrl-C of the terminal (SI_KERNEL) has reached the child, too, which is in the same process
+ * group; sent twice it would mean "at once".
+ */
+static void pass_on(struct supervisor *s, const siginfo_t *info)
+{
+	s->signal = info->si_signo;
+	if (info->si_code != SI_KERNEL)
+		kill(s->child, info->si_signo);
+}
+
+/* Waits for the child's end. Its exit status as a shell would see it. */
+static int wait_for_child(struct supervisor *s)
+{
+	siginfo_t info;
+	int status;
+
+	while (waitpid(s->child, &status, WNOHANG) == 0) {
+		if (sigwaitinfo(&s->watched, &info) < 0 || info.si_signo == SIGCHLD)
+			continue;
+		pass_on(s, &info);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_SIGNAL + WTERMSIG(status);
+}
+
+/* A signal that came while there was no child to pass it to. */
+static void take_pending(struct supervisor *s)
+{
+	const struct timespec now = { 0 };
+	siginfo_t info;
+	int sig;
+
+	while ((sig = sigtimedwait(&s->watched, &info, &now)) > 0)
+		if (sig != SIGCHLD)
+			s->signal = sig;
+}
+
+static void watch_signals(struct supervisor *s)
+{
+	signal(SIGCHLD, SIG_DFL); /* ignored, children would end without a status */
+	signals_that_end(&s->watched);
+	sigaddset(&s->watched, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &s->watched, &s->before);
+}
+
+int restart_supervise(const struct run_options *opt, uint64_t limit, struct error *err)
+{
+	struct supervisor s = { 0 };
+	const pid_t parent = getpid();
+	int status;
+
+	watch_signals(&s);
+	for (unsigned boot = 0;; boot++) {
+		s.child = fork();
+		if (s.child < 0) {
+			error_set(err, errno, "--on-reboot 'restart': fork");
+			return STATUS_ERROR;
+		}
+		if (!s.child)
+			return boot_child(opt, boot, limit, &s.before, parent, err);
+		status = wait_for_child(&s);
+		take_pending(&s);
+		if (status != STATUS_RESET)
+			return status;
+		if (s.signal)
+			return STATUS_SIGNAL + s.signal;
+	}
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a VM ended: as an exit status, as one line for people, as one line of JSON. */
+#ifndef MVMM_CLI_RESULT_H
+#define MVMM_CLI_RESULT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/error.h"
+#include "vmm/vm.h"
+
+enum exit_status {
+	STATUS_POWEROFF = 0,
+	STATUS_ERROR = 1,
+	STATUS_USAGE = 2,
+	STATUS_SLOW = 3, /* mvmm check */
+	STATUS_RESET = 32,
+	STATUS_CRASH = 33,
+	STATUS_PANIC = 34,
+	STATUS_HALTED = 35,
+	STATUS_TIMEOUT = 36,
+	STATUS_SIGNAL = 128, /* plus its number */
+};
+
+struct result {
+	enum vm_end end;
+	uint32_t value;	     /* see enum vm_end */
+	const char *name;    /* the VM's, or NULL */
+	const char *message; /* for VM_END_HOST_ERROR: what happened, or NULL */
+	uint64_t run_ms;     /* from the first vCPU's start to the end */
+	uint64_t dropped;    /* console bytes that nobody took */
+	unsigned stuck;	     /* disks whose I/O did not drain */
+};
+
+int result_status(const struct result *res);
+
+/* The closing line without "mvmm: ", as in "guest powered off (exit status 0)". */
+void result_line(const struct result *res, char *buf, size_t size);
+
+/* One line of JSON with its newline. Returns the length, or -ENOSPC. */
+int result_json(const struct result *res, char *buf, size_t size);
+
+/*
+ * Puts the JSON line into `path`: a regular file is replaced in one step, so that a reader never
+ * sees half a line; anything else (a pipe, /dev/fd/3) is written to. 0 or -errno.
+ */
+int result_write(const struct result *res, const char *path, struct error *err);
+
+/* Before the VM starts: an old result goes away, so that it is never taken for this run's, and a
+ * folder that cannot be written is found out now. 0 or -errno. */
+int result_prepare(const char *path, struct error *err);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `mvmm run`: from the command line to a running machine and to its exit status. Main thread; sets
+ * what belongs to the process as a whole (signals, limits, the console's descriptors).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/cli/clock.h"
+#include "vmm/cli/commands.h"
+#include "vmm/cli/control.h"
+#include "vmm/cli/ending.h"
+#include "vmm/cli/machine.h"
+#include "vmm/cli/restart.h"
+#include "vmm/cli/result.h"
+#include "vmm/cli/run_options.h"
+#include "vmm/cli/signals.h"
+#include "vmm/cli/terminal.h"
+#include "vmm/log.h"
+
+/* One boot of one machine. */
+struct run {
+	const struct run_options *opt;
+	struct machine *machine;
+	struct terminal term;
+	int console_fd; /* output */
+	int input_fd;
+	int signal_fd;
+	uint64_t limit; /* clock_ms() */
+};
+
+/*
+ * A write to a closed pipe or past RLIMIT_FSIZE is an error of that write, not a death. The signals
+ * that end a VM are blocked before any thread exists, so that only the signalfd sees them.
+ */
+static int take_signals(struct error *err)
+{
+	sigset_t set;
+	int fd;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signals_that_end(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? error_set(err, errno, "signalfd") : fd;
+}
+
+/* Descriptors are two per queue and a few per disk: many disks pass the usual soft limit of 1024.
+ */
+static void raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur >= lim.rlim_max)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+/* Later boots of --on-reboot restart go on with the file of the first. */
+static int open_console(struct run *run, unsigned boot, struct error *err)
+{
+	const char *path = run->opt->console_path;
+	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | (boot ? 0 : O_TRUNC);
+
+	run->console_fd = run->input_fd = -1;
+	if (run->opt->console == CONSOLE_STDIO) {
+		run->console_fd = STDOUT_FILENO;
+		run->input_fd = STDIN_FILENO;
+	} else if (run->opt->console == CONSOLE_FILE) {
+		run->console_fd = open(path, flags, 0666);
+		if (run->console_fd < 0)
+			return error_set(err, errno, "--console 'file:%s': cannot open", path);
+	}
+	return 0;
+}
+
+static void close_console(struct run *run)
+{
+	if (run->opt->console == CONSOLE_FILE)
+		close(run->console_fd);
+}
+
+/* The vCPUs start, the VM runs, the VM ends. */
+static int run_machine(struct run *run, struct error *err)
+{
+	struct control control = {
+		.machine = run->machine,
+		.term = &run->term,
+		.signal_fd = run->signal_fd,
+		.input_fd = run->input_fd,
+		.limit = run->limit,
+	};
+	struct ending ending = {
+		.machine = run->machine,
+		.term = &run->term,
+		.signal_fd = run->signal_fd,
+		.restart = run->opt->restart,
+	};
+	int ret = terminal_open(&run->term, run->input_fd);
+
+	if (ret) {
+		machine_abandon(run->machine);
+		error_set(err, -ret, "terminal: cannot set raw mode");
+		return STATUS_ERROR;
+	}
+	ending.started = clock_ms();
+	if (vm_start_vcpus(&run->machine->vm, err)) {
+		terminal_close(&run->term);
+		machine_abandon(run->machine);
+		return STATUS_ERROR;
+	}
+	control_run(&control);
+	return ending_run(&ending);
+}
+
+static int build_and_run(struct run *run, struct error *err)
+{
+	int status;
+
+	if (machine_create(run->machine, run->opt, run->console_fd, err))
+		return STATUS_ERROR;
+	if (!run->opt->dry_run)
+		return run_machine(run, err);
+	machine_print(run->machine, stdout);
+	status = fflush(stdout) ? STATUS_ERROR : STATUS_POWEROFF;
+	machine_abandon(run->machine);
+	return status;
+}
+
+int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
+{
+	struct run run = { .opt = opt, .limit = limit };
+	int status = STATUS_ERROR;
+
+	if (open_console(&run, boot, err))
+		return STATUS_ERROR;
+	run.signal_fd = take_signals(err);
+	if (run.signal_fd < 0)
+		goto close_console;
+	raise_fd_limit();
+	run.machine = calloc(1, sizeof(*run.machine));
+	if (!run.machine) {
+		error_set(err, ENOMEM, "machine");
+		goto close_signals;
+	}
+	status = build_and_run(&run, err);
+	free(run.machine);
+close_signals:
+	close(run.signal_fd);
+close_console:
+	close_console(&run);
+	return status;
+}
+
+static int run_all(const struct run_options *opt, struct error *err)
+{
+	uint64_t limit = opt->timeout_ms ? clock_ms() + opt->timeout_ms : CLOCK_NEVER;
+
+	if (opt->dry_run || !opt->restart)
+		return run_once(opt, 0, limit, err);
+	return restart_supervise(opt, limit, err);
+}
+
+/* What kept the VM from starting is a result, too. */
+static void write_error_result(const struct run_options *opt, const struct error *err)
+{
+	const struct result res = {
+		.end = VM_END_HOST_ERROR,
+		.name = opt->name,
+		.message = err->text,
+	};
+
+	if (result_write(&res, opt->result, NULL))
+		return; /* one message is enough, and it is about to be printed */
+}
+
+int run_main(int argc, char **argv, struct error *err)
+{
+	struct run_options opt;
+	int status = STATUS_USAGE;
+	int ret = run_options_parse(argc, argv, &opt, err);
+
+	if (ret == OPTIONS_HELP) {
+		options_print_help(&run_command, stdout);
+		status = 0;
+	} else if (!ret && !machine_check_options(&opt, err)) {
+		log_set_verbose(opt.verbose);
+		status = STATUS_ERROR;
+		if (!opt.result || !result_prepare(opt.result, err))
+			status = run_all(&opt, err);
+		if (status == STATUS_ERROR && opt.result && !opt.dry_run && err->text[0])
+			write_error_result(&opt, err);
+	}
+	run_options_free(&opt);
+	return status;
+}

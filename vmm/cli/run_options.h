@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the user asked of `mvmm run`. */
+#ifndef MVMM_CLI_RUN_OPTIONS_H
+#define MVMM_CLI_RUN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virtio/blk/disk_config.h"
+#include "vmm/cli/options.h"
+#include "vmm/error.h"
+
+enum transport {
+	TRANSPORT_PCI,
+	TRANSPORT_MMIO,
+};
+
+enum console_kind {
+	CONSOLE_STDIO,
+	CONSOLE_NONE,
+	CONSOLE_FILE,
+};
+
+/* Strings are borrowed from argv. */
+struct run_options {
+	const char *kernel;
+	const char *initrd; /* NULL: none */
+	const char *append; /* NULL: nothing */
+	bool no_default_append;
+	uint64_t memory; /* bytes */
+	unsigned cpus;
+	struct disk_config *disk; /* owned, ndisks of them */
+	unsigned ndisks;
+	enum transport transport;
+	bool mmio_cmdline;
+	uint64_t timeout_ms; /* 0: no limit */
+	bool restart;	     /* --on-reboot restart */
+	bool debug_exit;
+	uint16_t debug_exit_port;
+	enum console_kind console;
+	const char *console_path; /* CONSOLE_FILE */
+	const char *panic_match;  /* "": do not look */
+	const char *result;	  /* NULL: none */
+	const char *name;	  /* NULL: none */
+	bool verbose;
+	bool dry_run;
+};
+
+extern const struct command_spec run_command;
+
+/* Defaults, then the command line, then what must go together. 0, OPTIONS_HELP, or -errno with a
+ * message; free in every case. */
+int run_options_parse(int argc, char **argv, struct run_options *opt, struct error *err);
+void run_options_free(struct run_options *opt);
+
+#endif
