@@ -1,0 +1,225 @@
+# shellcheck shell=dash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What a test guest looks at, sourced by its init. The disks and their sizes are those that
+# ../suite.sh attaches. Lines `SUM DISK MIB COUNT MD5` say what COUNT MiB from MIB on of a disk must
+# read as on the host.
+
+# check DESCRIPTION COMMAND...
+check() {
+	what=$1
+	shift
+	if "$@"; then
+		echo "ok - $what"
+	else
+		echo "not ok - $what"
+	fi
+}
+
+# is DESCRIPTION GOT WANTED
+is() {
+	if [ "$2" = "$3" ]; then
+		echo "ok - $1"
+	else
+		echo "not ok - $1"
+		echo "# got '$2', wanted '$3'"
+	fi
+}
+
+kernel_says() {
+	dmesg | grep -qE "$1"
+}
+
+# none DESCRIPTION PATTERN: no kernel message matches
+none() {
+	dmesg | grep -E "$2" >/tmp/found
+	is "$1" "$(cat /tmp/found)" ''
+}
+
+bootloader() {
+	cat /proc/sys/kernel/bootloader_type
+}
+
+# ---- the machine
+
+test_machine() {
+	cpus=$(option cpus)
+	is "$cpus CPUs are up" "$(nproc)" "$cpus"
+	check "the APIC is used in x2APIC mode" \
+		kernel_says 'Switched APIC routing to .*x2apic|x2apic: enabled by BIOS'
+	check "kvm-clock is used" kernel_says 'kvm-clock: using sched offset'
+	check "the TSC deadline timer is used" kernel_says 'TSC deadline timer available'
+	none "the kernel has no complaint about ACPI" 'ACPI.*([Ee]rror|BUG|[Ww]arning|[Ff]ailed)'
+	none "no interrupt and no request was lost" \
+		'nobody cared|I/O error|Spurious|virtio.*(fail|error)|timed out'
+}
+
+# ---- disks
+
+# disk NAME SERIAL SECTORS READONLY BLOCK QUEUES
+disk() {
+	sys=/sys/block/$1
+	is "$1: serial" "$(cat "$sys/serial")" "$2"
+	is "$1: capacity" "$(cat "$sys/size")" "$3"
+	is "$1: read-only flag" "$(cat "$sys/ro")" "$4"
+	is "$1: logical block size" "$(cat "$sys/queue/logical_block_size")" "$5"
+	is "$1: queues" "$(find "$sys/mq" -mindepth 1 -maxdepth 1 -type d | wc -l)" "$6"
+}
+
+forget() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
+# written DISK MIB COUNT: writes random data, reads it back from the device, reports its sum
+written() {
+	dd if=/dev/urandom of=/tmp/data bs=1M count="$3" 2>/dev/null
+	dd if=/tmp/data of="/dev/$1" bs=64k seek=$(($2 * 16)) conv=fsync,notrunc 2>/dev/null || return
+	forget
+	dd if="/dev/$1" bs=64k skip=$(($2 * 16)) count=$(($3 * 16)) 2>/dev/null |
+		cmp - /tmp/data || return
+	echo "SUM $1 $2 $3 $(md5sum </tmp/data | cut -d ' ' -f 1)"
+}
+
+# interrupts PATTERN: any of the lines that match has been counted up
+interrupts() {
+	grep -E "$1" /proc/interrupts | awk '
+		{ for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) sum += $i }
+		END { exit !sum }'
+}
+
+write_readonly() {
+	! dd if=/dev/zero of=/dev/vdb bs=512 count=1 conv=fsync 2>/dev/null
+}
+
+filesystem() {
+	mke2fs -b 4096 /dev/vdd >/dev/null 2>&1 && mount -t ext4 /dev/vdd /mnt || return
+	cp /tmp/data /mnt/data && echo "mvmm was here: $(option case)" >/mnt/note || return
+	sync
+	umount /mnt
+	forget
+	mount -t ext4 /dev/vdd /mnt && cmp /tmp/data /mnt/data && umount /mnt
+}
+
+discarded() {
+	blkdiscard -o $((16 << 20)) -l $((8 << 20)) /dev/vda || return
+	forget
+	dd if=/dev/vda bs=1M skip=16 count=8 2>/dev/null | cmp -n $((8 << 20)) - /dev/zero
+}
+
+test_matrix() {
+	test_machine
+	cpus=$(option cpus)
+	disk vda data-0001 131072 0 512 "$cpus"
+	disk vdb read-only 18434 1 512 1
+	disk vdc "" 10737418240 0 512 "$cpus"
+	disk vdd serial-of-20-letters 32768 0 4096 1
+	is "vdb: data the host put there" "$(md5sum </dev/vdb | cut -d ' ' -f 1)" "$(option sum)"
+	check "vdb: refuses writes" write_readonly
+	check "vda: data is there after dropping caches" written vda 0 8
+	check "vdc: data beyond 2 TiB is there after dropping caches" written vdc 5242879 1
+	check "vdd: a filesystem keeps its files" filesystem
+	check "vda: data that will be discarded" written vda 16 8 | grep -v SUM
+	check "vda: discarded data reads as zeroes" discarded
+	case $(option transport) in
+	pci) check "completions come by MSI-X" interrupts 'PCI-MSI.*virtio[0-9]+-req' ;;
+	mmio) check "completions come by an edge interrupt" interrupts 'IO-APIC.*edge.*virtio' ;;
+	esac
+}
+
+test_many() {
+	n=$(option disks)
+	is "$n disks are there" "$(find /sys/block -name 'vd*' | wc -l)" "$n"
+	letters=abcdefghijklmnopqrstuvwxyz
+	i=1
+	while [ $i -le "$n" ]; do
+		letter=$(echo $letters | cut -c $i)
+		is "vd$letter is disk $i" "$(cat "/sys/block/vd$letter/serial")" "disk-$i"
+		i=$((i + 1))
+	done
+	check "the last one takes data" written "vd$letter" 0 1
+}
+
+test_memory() {
+	check "RAM begins again at 4 GiB" grep -q '^100000000-.*System RAM' /proc/iomem
+	total=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
+	check "all of it is usable ($total MiB)" [ "$total" -gt "$(option mib)" ]
+	check "vda: data is there after dropping caches" written vda 0 32
+	# Everything above 4 GiB is zone Normal, and page cache is taken from there first.
+	pages=$(awk '/zone +Normal/ { on = 1 } on && /nr_zone_(in)?active_file/ { n += $2 }
+		END { print n + 0 }' /proc/zoneinfo)
+	check "disk data lies above 4 GiB ($pages pages)" [ "$pages" -gt 0 ]
+}
+
+test_pvh() {
+	# Linux gives itself this loader type when it was entered by PVH outside of Xen.
+	is "entered by PVH" "$(bootloader)" 176
+	test_machine
+	check "vda: data is there after dropping caches" written vda 0 2
+}
+
+test_fio() {
+	mount -t ext4 -o ro /dev/vdb /mnt || return
+	set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
+		--rw=randwrite --bsrange=4k-64k --size=24M --verify=crc32c --do_verify=1 \
+		--verify_fatal=1 --randseed=1
+	if /mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1; then
+		echo "ok - fio finds at depth 32 what it wrote"
+	else
+		echo "not ok - fio finds at depth 32 what it wrote"
+		tail -n 20 /tmp/fio | sed 's/^/# /'
+	fi
+	is "at a depth of 32" "$(grep -cE 'IO depths.*32=([1-9]|0\.[1-9])' /tmp/fio)" 1
+}
+
+# ---- ends: none of these comes back
+
+test_reboot() {
+	echo DONE
+	reboot -f
+}
+
+# The first boot leaves a mark on the disk and reboots, the second finds it.
+test_again() {
+	if [ "$(head -c 6 /dev/vda)" = second ]; then
+		echo "ok - the second boot finds what the first one wrote"
+		return
+	fi
+	printf second | dd of=/dev/vda conv=fsync,notrunc 2>/dev/null
+	reboot -f
+}
+
+test_panic() {
+	echo DONE
+	echo c >/proc/sysrq-trigger
+}
+
+test_pvpanic() {
+	insmod /modules/pvpanic.ko
+	insmod /modules/pvpanic-mmio.ko
+	echo DONE
+	echo c >/proc/sysrq-trigger
+}
+
+test_halt() {
+	echo DONE
+	halt -f
+}
+
+test_debugexit() {
+	is "$(option cpus) CPUs are up" "$(nproc)" "$(option cpus)"
+	echo DONE
+	outb 0xf4 21
+}
+
+test_sleep() {
+	echo DONE
+	sleep 1000
+}
+
+test_busy() {
+	echo DONE
+	while :; do
+		dd if=/dev/zero of=/dev/vda bs=64k count=128 conv=fsync,notrunc 2>/dev/null
+	done
+}

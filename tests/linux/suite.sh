@@ -1,0 +1,337 @@
+# shellcheck shell=dash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Boots Linux under mvmm and checks what comes out: `suite.sh CASE ...`. Runs wherever KVM runs stock
+# kernels, in the lab's busybox or on a real host, in a folder that holds mvmm, *.vmlinuz, *.cpio,
+# cloud.vmlinux and tools.img (see ./run). Prints TAP without a plan and a last line `# complete`.
+#
+# SLOW, if set, says that this machine is emulated: only then are limits of time relaxed.
+set -u
+
+# What a case leaves here but for images stays for those who look into a failure.
+work=$PWD/out
+patience=150
+
+# ---- TAP
+
+ok() {
+	echo "ok - $case: $1"
+}
+
+not_ok() {
+	echo "not ok - $case: $1"
+	failed=1
+}
+
+# is DESCRIPTION GOT WANTED
+is() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1"
+		echo "# got '$2', wanted '$3'"
+	fi
+}
+
+check() {
+	what=$1
+	shift
+	if "$@"; then
+		ok "$what"
+	else
+		not_ok "$what"
+	fi
+}
+
+# ---- disks
+
+# pattern FILE BYTES
+pattern() {
+	head -c "$2" /dev/urandom >"$1"
+}
+
+blank() {
+	rm -f "$1"
+	truncate -s "$2" "$1"
+}
+
+md5() {
+	md5sum | cut -d ' ' -f 1
+}
+
+allocated_kib() {
+	du -k "$1" | cut -f 1
+}
+
+# ---- one VM
+
+# console: what the guest said, without the carriage returns of its terminal
+console() {
+	[ ! -e "$dir/console" ] || tr -d '\r' <"$dir/console"
+}
+
+evidence() {
+	echo "# exit status $status; $(cat "$dir/result" 2>/dev/null)"
+	tail -n 12 "$dir/stderr" 2>/dev/null | sed 's/^/# stderr: /'
+	console | tail -n 25 | sed 's/^/# console: /'
+}
+
+# begin CASE: a fresh folder
+begin() {
+	case=$1
+	dir=$work/$case
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	failed=
+	status=none
+	started=$(cut -d ' ' -f 1 /proc/uptime)
+}
+
+# finish: what is known of a failure, and room for the next case
+finish() {
+	[ -z "$failed" ] || evidence
+	echo "# $case took $(awk -v from="$started" '{ print $1 - from }' /proc/uptime) s"
+	rm -f "$dir"/*.img
+}
+
+# linux FLAVOUR TEST "OPTION=VALUE ...": the kernel, its initramfs and what its init is to do
+linux() {
+	append="mvmm.test=$2 quiet"
+	for word in $3; do
+		append="$append mvmm.$word"
+	done
+	kernel=$1.vmlinuz
+	initrd=$1.cpio
+}
+
+# boot ARGUMENT...: runs mvmm as prepared by linux()
+boot() {
+	status=0
+	timeout -k 10 $patience ./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" \
+		--result "$dir/result" "$@" </dev/null >"$dir/console" 2>"$dir/stderr" || status=$?
+}
+
+# guest_says: passes on the guest's own TAP lines; it must have come to its DONE
+guest_says() {
+	console | sed -n "/^\(not ok\|ok\) - /s/ - / - $case: /p; /^# /p"
+	! console | grep -q '^not ok - ' || failed=1
+	console | grep -q '^DONE$' || not_ok "the guest came to its end"
+}
+
+# exited STATUS REASON: as the exit status and as --result say
+exited() {
+	is "exit status" "$status" "$1"
+	check "--result says $2" grep -qs "\"reason\":\"$2\",\"status\":$1," "$dir/result"
+}
+
+ended() {
+	guest_says
+	exited "$1" "$2"
+}
+
+# on_host DISK FILE: every SUM the guest reported for the disk holds in the image
+on_host() {
+	console | sed -n "s/^SUM $1 //p" >"$dir/sums"
+	sums=0
+	while read -r mib count want; do
+		sums=$((sums + 1))
+		is "$1: $count MiB at MiB $mib are in the image" \
+			"$(dd if="$2" bs=1M skip="$mib" count="$count" 2>/dev/null | md5)" "$want"
+	done <"$dir/sums"
+	[ $sums -gt 0 ] || not_ok "$1: the guest reported no data to compare"
+}
+
+# ---- cases
+
+# matrix-FLAVOUR-TRANSPORT-CPUS: four disks, all that can be seen of them from both sides
+matrix() {
+	flavour=$1
+	transport=$2
+	cpus=$3
+	blank "$dir/data.img" 64M
+	pattern "$dir/ro.img" $((9 * 1024 * 1024 + 1024))
+	blank "$dir/big.img" 5497558138880
+	blank "$dir/small.img" 16M
+	sum=$(md5 <"$dir/ro.img")
+	linux "$flavour" matrix "cpus=$cpus transport=$transport case=$case sum=$sum"
+	boot --transport "$transport" --cpus "$cpus" \
+		--disk "$dir/data.img,serial=data-0001" \
+		--disk "$dir/ro.img,readonly,serial=read-only,queues=1" \
+		--disk "$dir/big.img,cache=writeback" \
+		--disk "$dir/small.img,serial=serial-of-20-letters,block-size=4096,queues=1"
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
+	on_host vdc "$dir/big.img"
+	is "vdb: the image is untouched" "$(md5 <"$dir/ro.img")" "$sum"
+	check "vdd: the file is in the image" grep -qF "mvmm was here: $case" "$dir/small.img"
+	kib=$(allocated_kib "$dir/data.img")
+	check "vda: discarding freed the image's blocks ($kib KiB left)" [ "$kib" -lt 12288 ]
+}
+
+pvh() {
+	blank "$dir/data.img" 16M
+	linux cloud pvh "cpus=2"
+	kernel=cloud.vmlinux
+	boot --cpus 2 --disk "$dir/data.img"
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
+}
+
+# 3 GiB below the hole, 1 GiB above 4 GiB; the host gives pages only as they are touched
+memory() {
+	blank "$dir/data.img" 64M
+	linux cloud memory "mib=3800"
+	boot --memory 4G --disk "$dir/data.img"
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
+}
+
+# many disks, each of its own size
+many() {
+	transport=$1
+	disks=$2
+	set --
+	i=1
+	while [ $i -le "$disks" ]; do
+		blank "$dir/$i.img" ${i}M
+		set -- "$@" --disk "$dir/$i.img,serial=disk-$i"
+		i=$((i + 1))
+	done
+	linux cloud many "disks=$disks"
+	boot --transport "$transport" --cpus 2 "$@"
+	ended 0 poweroff
+	on_host "vd$(echo abcdefghijklmnopqrstuvwxyz | cut -c "$disks")" "$dir/$disks.img"
+}
+
+fio() {
+	blank "$dir/data.img" 32M
+	linux cloud fio ""
+	boot --transport "$1" --disk "$dir/data.img,cache=none,aio=$2" --disk tools.img,readonly
+	ended 0 poweroff
+}
+
+reboot_by() {
+	linux cloud reboot ""
+	append="console=ttyS0 panic=-1 reboot=$1 $append"
+	boot --no-default-append
+	ended "$2" "$3"
+}
+
+restart() {
+	blank "$dir/data.img" 1M
+	linux cloud again ""
+	boot --on-reboot restart --disk "$dir/data.img"
+	ended 0 poweroff
+}
+
+pvpanic() {
+	linux cloud pvpanic ""
+	boot --panic-match ''
+	ended 34 panic
+}
+
+console_panic() {
+	linux cloud panic ""
+	boot
+	ended 34 panic
+}
+
+# No initramfs: the kernel finds no root and panics before any driver could be loaded.
+early_panic() {
+	status=0
+	timeout -k 10 $patience ./mvmm run --kernel cloud.vmlinuz --append quiet \
+		--result "$dir/result" --console "file:$dir/console" \
+		</dev/null 2>"$dir/stderr" || status=$?
+	exited 34 panic
+	check "the message is in the console's file" \
+		grep -q 'Kernel panic - not syncing: VFS' "$dir/console"
+}
+
+halted() {
+	linux cloud halt "cpus=$1"
+	boot --cpus "$1"
+	ended 35 halted
+}
+
+# The PV-EOI MSR as KVM holds it at the end: bit 0 is "enabled" (Linux: msr.rst, 0x4b564d04).
+debug_exit() {
+	linux cloud debugexit "cpus=2"
+	boot --debug-exit --cpus 2 --verbose
+	ended 43 debug-exit
+	for cpu in 0 1; do
+		check "vcpu$cpu: PV-EOI is in use" \
+			grep -qE "vcpu$cpu: pv-eoi msr 0x[0-9a-f]*[13579bdf]\$" "$dir/stderr"
+	done
+}
+
+time_limit() {
+	linux cloud sleep ""
+	limit=8
+	[ -z "${SLOW:-}" ] || limit=40
+	boot --timeout $limit
+	ended 36 timeout
+}
+
+# signal NAME NUMBER: ends within a second, with the disk being written to all the time
+signalled() {
+	blank "$dir/data.img" 16M
+	linux cloud busy ""
+	./mvmm run --kernel cloud.vmlinuz --initrd cloud.cpio --append "$append" --timeout $patience \
+		--result "$dir/result" --disk "$dir/data.img" \
+		</dev/null >"$dir/console" 2>"$dir/stderr" &
+	pid=$!
+	tries=0
+	until grep -q '^DONE' "$dir/console" || [ $tries -ge $patience ]; do
+		sleep 1
+		tries=$((tries + 1))
+	done
+	sleep 1
+	from=$(cut -d ' ' -f 1 /proc/uptime)
+	kill "-$1" $pid
+	status=0
+	wait $pid || status=$?
+	took=$(awk -v from="$from" '{ print $1 - from }' /proc/uptime)
+	ended $((128 + $2)) signal
+	limit=1
+	[ -z "${SLOW:-}" ] || limit=5
+	check "it took at most $limit s ($took)" awk "BEGIN { exit !($took <= $limit) }"
+}
+
+run_case() {
+	begin "$1"
+	case $1 in
+	matrix-*)
+		IFS=-
+		# shellcheck disable=SC2086
+		set -- $1
+		unset IFS
+		matrix "$2" "$3" "$4"
+		;;
+	pvh) pvh ;;
+	memory) memory ;;
+	many-pci) many pci 16 ;;
+	many-mmio) many mmio 16 ;;
+	fio-native) fio pci native ;;
+	fio-threads) fio mmio threads ;;
+	reboot-keyboard) reboot_by k 32 reset ;;
+	reboot-acpi) reboot_by a 32 reset ;;
+	reboot-triple) reboot_by t 33 crash ;;
+	restart) restart ;;
+	panic-pvpanic) pvpanic ;;
+	panic-console) console_panic ;;
+	panic-early) early_panic ;;
+	halted-1) halted 1 ;;
+	halted-2) halted 2 ;;
+	debug-exit) debug_exit ;;
+	time-limit) time_limit ;;
+	sigterm) signalled TERM 15 ;;
+	sigint) signalled INT 2 ;;
+	*) not_ok "there is no such case" ;;
+	esac
+	finish
+}
+
+for each; do
+	run_case "$each"
+done
+echo "# complete"
