@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "vmm/error.h"
+#include "vmm/kvm_caps.h"
 #include "vmm/memory.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -29,8 +30,13 @@ struct boot_entry {
 /* Where RAM lies: see guest_memory_alloc(). */
 void arch_memory_layout(uint64_t *low_max, gpa_t *high_base);
 
-/* Fixed pages KVM needs to know before the first vCPU, then irqchip and PIT. */
+/* KVM capabilities that only this architecture needs; see vmm/kvm_caps.h. */
+const struct kvm_cap *arch_kvm_caps(unsigned *n);
+
+/* Fixed pages KVM needs to know before the first vCPU, then irqchip and PIT. After the memslots,
+ * with vm->nvcpus set. arch_vm_destroy() may be called whether this was or not. */
 int arch_vm_init(struct vm *vm, struct error *err);
+void arch_vm_destroy(struct vm *vm);
 
 /* CPUID, MSRs, LAPIC, MP state; every vCPU, once, on main. */
 int arch_vcpu_init(struct vcpu *vcpu, struct error *err);
@@ -41,7 +47,7 @@ int arch_vcpu_boot(struct vcpu *vcpu, const struct boot_entry *entry, struct err
 /* Routes of the chips' own pins, written to `entries`; returns how many. */
 unsigned arch_irq_pins(struct kvm_irq_routing_entry *entries, unsigned max);
 
-/* Handles exits that only this architecture has. False: unknown, the VM crashes with a report. */
+/* Handles device accesses that only this architecture has (port I/O). False: not one of those. */
 bool arch_vcpu_exit(struct vcpu *vcpu);
 
 /* On the vCPU's own thread, outside KVM_RUN: halted with interrupts off, or never started? */
@@ -49,5 +55,18 @@ bool arch_vcpu_halted(struct vcpu *vcpu);
 
 /* Registers and the bytes at the instruction pointer, for a crash report. On its own thread. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
+
+/*
+ * Runs some thousands of kernel-mode instructions in a throw-away VM and tells how fast they went, in
+ * millions per second: a host that executes them natively is in the hundreds at least, one that
+ * emulates them one by one near 1. Takes less than 50 ms either way. 0 or -errno.
+ */
+int arch_probe_native(int kvm_fd, double *mips, struct error *err);
+
+/*
+ * What the guest made of the paravirtual offers (x86: x2APIC, kvm-clock, PV-EOI), one line for
+ * --verbose. Main, the vCPU's thread joined.
+ */
+void arch_vcpu_report(struct vcpu *vcpu, FILE *out);
 
 #endif

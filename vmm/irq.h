@@ -42,7 +42,8 @@ static inline void irq_line_signal(const struct irq_line *line)
 		return;
 }
 
-#define IRQ_ROUTER_MAX_MSI 2048
+#define IRQ_ROUTER_MAX_PINS 256
+#define IRQ_ROUTER_MAX_MSI  2048
 
 /*
  * The VM's GSI table: the chips' own pins (arch_irq_pins) first, then MSI routes. KVM takes the
@@ -52,7 +53,9 @@ struct irq_router {
 	int vm_fd;
 	pthread_mutex_t lock; /* vCPUs unmask vectors concurrently */
 	struct kvm_irq_routing *table;
-	unsigned pins;	  /* entries that belong to the chips */
+	struct kvm_irq_routing *sent; /* what KVM gets: the entries that have a route */
+	bool devid;	   /* MSIs carry a requester id (GICv3 ITS) */
+	unsigned pins;	   /* entries that belong to the chips */
 	uint32_t msi_base; /* first GSI of ours */
 	uint32_t msi_next;
 	uint32_t free_head; /* given-back GSIs, chained through the entry's msi.pad */

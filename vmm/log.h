@@ -27,6 +27,9 @@ struct log_limit {
 	_Atomic uint32_t lines;	 /* written in this window */
 };
 
+/* Takes one line from the budget of `window`: how many were left, this one included; 0: be silent. */
+unsigned log_limit_take(struct log_limit *limit, uint64_t window);
+
 void log_guest(struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -26,11 +26,28 @@ struct vcpu {
 	uint64_t cpu_time;	  /* ns at main's last look; main's */
 };
 
+/* Main. vcpu_destroy() wants the thread joined. */
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned id, struct error *err);
 void vcpu_destroy(struct vcpu *vcpu);
-int vcpu_start(struct vcpu *vcpu, struct error *err);
 
-/* Any thread: makes a running KVM_RUN return soon (immediate_exit and a signal). */
+/* Main. Stopping is in two steps so that several vCPUs stop at the same time; both do nothing for a
+ * vCPU that was not started. vcpu_join() kicks again until the thread has ended. */
+int vcpu_start(struct vcpu *vcpu, struct error *err);
+void vcpu_ask_stop(struct vcpu *vcpu);
+void vcpu_join(struct vcpu *vcpu);
+
+/*
+ * Main, between start and join: makes a running or coming KVM_RUN return soon (immediate_exit and a
+ * signal). What the thread is to notice must have been stored, seq_cst, before.
+ */
 void vcpu_kick(struct vcpu *vcpu);
+
+/*
+ * On the vCPU's thread: ends the VM with VM_END_CRASH (or what is given) and prints one report: the
+ * message, the registers, the code. Only the first vCPU's is printed, and none once the VM has ended
+ * for another reason.
+ */
+void vcpu_crash(struct vcpu *vcpu, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void vcpu_host_error(struct vcpu *vcpu, int code, const char *what);
 
 #endif

@@ -33,6 +33,7 @@ enum vm_end {
 };
 
 struct vcpu;
+struct arch_vm;
 
 struct vm {
 	int kvm_fd;
@@ -43,6 +44,7 @@ struct vm {
 	struct irq_router irq;
 	struct vcpu *vcpu; /* nvcpus of them */
 	unsigned nvcpus;
+	struct arch_vm *arch; /* vmm/<arch>'s own */
 	/*
 	 * An eventfd, readable for good once the VM is asked to stop: whoever must wait on a vCPU's
 	 * thread (a device reset that drains I/O) polls it too, so that no stop waits for a guest.
@@ -51,6 +53,7 @@ struct vm {
 	int event_fd; /* wakes main when `end` or `panicked` changes; main reads it */
 	_Atomic uint64_t end; /* enum vm_end << 32 | value; the first writer wins */
 	_Atomic bool panicked; /* a guest panic was seen; ends the VM at the next reset or halt */
+	_Atomic bool reported; /* a vCPU has printed its crash report: there is only one */
 };
 
 /* Opens KVM, creates the VM and its eventfds and describes no memory yet. On error nothing is left
@@ -59,7 +62,9 @@ int vm_init(struct vm *vm, const char *kvm_path, struct error *err);
 
 /*
  * Allocates guest RAM and gives every slot to KVM, then creates the interrupt chips, the router and
- * the vCPUs, in this order: a memslot call is 20 times dearer after the irqchip exists.
+ * the vCPUs, in this order: a memslot call is 20 times dearer after the irqchip exists. Slots the
+ * caller wants besides RAM must be KVM's before this call, numbered from GUEST_MEMORY_MAX_SLOTS.
+ * On error nothing is left but what vm_init() made, fit for vm_destroy() only.
  */
 int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned nvcpus, struct error *err);
 
@@ -85,8 +90,9 @@ void vm_stop_vcpus(struct vm *vm);
 
 /*
  * True when every vCPU sits in HLT with interrupts off (or was never started), so that nothing can
- * wake the guest again. Asks the vCPU threads (a kick each) only when all of them have used no CPU
- * time since the last call: main calls it from a timer, about once a second.
+ * wake the guest again. Asks the vCPU threads (a kick each) only when all of them have used hardly
+ * any CPU time since the last call: main calls it from a timer, about once a second. Waits 100 ms at
+ * most; a vCPU that has not answered by then (its device is draining I/O) is not halted.
  */
 bool vm_all_halted(struct vm *vm);
 

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The report of a vCPU that cannot go on, and the end of the VM for that reason.
+ *
+ * Runs on the vCPU's thread, outside KVM_RUN. Knows no registers: arch_vcpu_dump() does.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/arch.h"
+#include "vmm/vcpu.h"
+
+static void write_all(const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(STDERR_FILENO, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		text += n;
+		len -= n;
+	}
+}
+
+/* In one piece, so that the guest's console output does not run through it. */
+static void print_report(struct vcpu *vcpu, const char *reason)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return;
+	fprintf(out, "mvmm: vcpu%u: %s\n", vcpu->id, reason);
+	arch_vcpu_dump(vcpu, out);
+	if (!fclose(out))
+		write_all(text, len);
+	free(text);
+}
+
+static void end_with_report(struct vcpu *vcpu, enum vm_end end, uint32_t value, const char *reason)
+{
+	struct vm *vm = vcpu->vm;
+
+	/* A guest on its way out through a reset may triple-fault on another vCPU: no news. */
+	if (vm_end_reason(vm, NULL) == VM_RUNNING && !atomic_exchange(&vm->reported, true))
+		print_report(vcpu, reason);
+	vm_request_end(vm, end, value);
+}
+
+void vcpu_crash(struct vcpu *vcpu, const char *fmt, ...)
+{
+	char reason[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	end_with_report(vcpu, VM_END_CRASH, 0, reason);
+}
+
+void vcpu_host_error(struct vcpu *vcpu, int code, const char *what)
+{
+	char reason[128], text[64];
+
+	snprintf(reason, sizeof(reason), "%s: %s", what, strerror_r(code, text, sizeof(text)));
+	end_with_report(vcpu, VM_END_HOST_ERROR, code, reason);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes messages to stderr, each line with one write(2) so that lines of several threads never mix.
+ *
+ * Any thread but a disk's. Allocates nothing and takes no lock. Knows nothing of consoles, files or
+ * options. The one flag below is the project's only file-scope state: a logger that had to be
+ * carried to every place that may complain would be carried everywhere.
+ */
+#include "vmm/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_LINE 1024
+#define LOG_GUEST_SECONDS 10
+
+static _Atomic bool verbose_on;
+
+void log_set_verbose(bool on)
+{
+	atomic_store_explicit(&verbose_on, on, memory_order_relaxed);
+}
+
+static size_t clamp(int n, size_t room)
+{
+	if (n < 0)
+		return 0;
+	return (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void write_line(const char *kind, const char *suffix, const char *fmt, va_list ap)
+{
+	char line[LOG_LINE];
+	const size_t tail = strlen(suffix) + 1;
+	size_t n;
+
+	n = clamp(snprintf(line, sizeof(line) - tail, "mvmm: %s", kind), sizeof(line) - tail);
+	n += clamp(vsnprintf(line + n, sizeof(line) - tail - n, fmt, ap), sizeof(line) - tail - n);
+	memcpy(line + n, suffix, tail - 1);
+	n += tail - 1;
+	line[n++] = '\n';
+	/* Nobody is left to be told when stderr itself fails. */
+	if (write(STDERR_FILENO, line, n) < 0)
+		return;
+}
+
+#define WRITE_LINE(kind, suffix, fmt)               \
+	do {                                        \
+		va_list ap;                         \
+		va_start(ap, fmt);                  \
+		write_line(kind, suffix, fmt, ap);  \
+		va_end(ap);                         \
+	} while (0)
+
+void log_error(const char *fmt, ...)
+{
+	WRITE_LINE("error: ", "", fmt);
+}
+
+void log_warn(const char *fmt, ...)
+{
+	WRITE_LINE("warning: ", "", fmt);
+}
+
+void log_info(const char *fmt, ...)
+{
+	WRITE_LINE("", "", fmt);
+}
+
+void log_verbose(const char *fmt, ...)
+{
+	if (atomic_load_explicit(&verbose_on, memory_order_relaxed))
+		WRITE_LINE("", "", fmt);
+}
+
+unsigned log_limit_take(struct log_limit *limit, uint64_t window)
+{
+	uint64_t seen = atomic_load_explicit(&limit->window, memory_order_relaxed);
+	unsigned line;
+
+	/*
+	 * Whoever moves the window on also refills the budget. A thread that took a line between
+	 * the two steps costs the new window that line's count, never a flood: relaxed is enough.
+	 */
+	if (seen < window && atomic_compare_exchange_strong_explicit(&limit->window, &seen, window,
+								      memory_order_relaxed,
+								      memory_order_relaxed))
+		atomic_store_explicit(&limit->lines, 0, memory_order_relaxed);
+	/* The counter stops at the budget, so that it can never wrap into a new one. */
+	if (atomic_load_explicit(&limit->lines, memory_order_relaxed) >= LOG_GUEST_BURST)
+		return 0;
+	line = atomic_fetch_add_explicit(&limit->lines, 1, memory_order_relaxed) + 1;
+	return line <= LOG_GUEST_BURST ? LOG_GUEST_BURST + 1 - line : 0;
+}
+
+void log_guest(struct log_limit *limit, const char *fmt, ...)
+{
+	struct timespec now;
+	unsigned left;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	left = log_limit_take(limit, (uint64_t)now.tv_sec / LOG_GUEST_SECONDS);
+	if (!left)
+		return;
+	WRITE_LINE("guest: ", left > 1 ? "" : " (more of these are held back for a while)", fmt);
+}

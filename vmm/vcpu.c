@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A vCPU and its thread: KVM_RUN, dispatch of the exit to a bus, and again.
+ *
+ * vcpu_thread() and what it calls run on the vCPU's own thread, everything else on main. Knows no
+ * device; exits that only one architecture has go to arch_vcpu_exit().
+ *
+ * How a kick is never lost: main stores what it wants (stop, halt_asked), then immediate_exit = 1,
+ * then sends the signal. The thread clears immediate_exit and then looks at what main wants. If the
+ * clear overwrote main's 1, the look comes after main's store and sees it; if it did not, the next
+ * KVM_RUN returns at once. The clear is a seq_cst exchange because the look must not be done before
+ * it. The signal is for a thread that is inside KVM_RUN already.
+ */
+#include "vmm/vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/arch.h"
+#include "vmm/kvm.h"
+
+#define KICK_SIGNAL SIGRTMIN
+#define VCPU_STACK (128 << 10)
+
+int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned id, struct error *err)
+{
+	int ret;
+
+	*vcpu = (struct vcpu){ .vm = vm, .id = id, .run = MAP_FAILED };
+	vcpu->fd = ret = kvm_create_vcpu(vm->fd, id);
+	if (ret < 0)
+		return error_set(err, -ret, "KVM cannot create vCPU %u", id);
+	ret = kvm_vcpu_mmap_size(vm->kvm_fd);
+	if (ret < (int)sizeof(*vcpu->run)) {
+		ret = error_setx(err, EIO, "KVM names no size for the state of vCPU %u", id);
+		goto err_fd;
+	}
+	vcpu->run_size = ret;
+	vcpu->run = mmap(NULL, vcpu->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		ret = error_set(err, errno, "cannot map the state of vCPU %u", id);
+		goto err_fd;
+	}
+	ret = arch_vcpu_init(vcpu, err);
+	if (ret)
+		goto err_run;
+	return 0;
+
+err_run:
+	munmap(vcpu->run, vcpu->run_size);
+err_fd:
+	close(vcpu->fd);
+	return ret;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	munmap(vcpu->run, vcpu->run_size);
+	close(vcpu->fd);
+}
+
+static void set_immediate_exit(struct vcpu *vcpu, uint8_t on)
+{
+	__atomic_exchange_n(&vcpu->run->immediate_exit, on, __ATOMIC_SEQ_CST);
+}
+
+static void handle_mmio(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (run->mmio.is_write)
+		bus_write(&vcpu->vm->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	else
+		bus_read(&vcpu->vm->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+}
+
+/* An access of the guest's to a device? Then it has been done. */
+static bool handle_access(struct vcpu *vcpu)
+{
+	if (vcpu->run->exit_reason != KVM_EXIT_MMIO)
+		return arch_vcpu_exit(vcpu);
+	handle_mmio(vcpu);
+	return true;
+}
+
+static const char *internal_error_name(uint32_t suberror)
+{
+	switch (suberror) {
+	case KVM_INTERNAL_ERROR_EMULATION:
+		return "an instruction that KVM cannot emulate";
+	case KVM_INTERNAL_ERROR_SIMUL_EX:
+		return "an exception during an exception";
+	case KVM_INTERNAL_ERROR_DELIVERY_EV:
+		return "an exit while an event was being delivered";
+	case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
+		return "an exit reason that KVM does not know";
+	default:
+		return "of a kind that mvmm does not know";
+	}
+}
+
+static void handle_internal_error(struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+	char data[17 * 20] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; i < run->internal.ndata && i < 16; i++)
+		n += snprintf(data + n, sizeof(data) - n, " %#llx",
+			      (unsigned long long)run->internal.data[i]);
+	vcpu_crash(vcpu, "KVM internal error %u: %s; data:%s", run->internal.suberror,
+		   internal_error_name(run->internal.suberror), n ? data : " none");
+}
+
+static void handle_system_event(struct vcpu *vcpu)
+{
+	const uint32_t type = vcpu->run->system_event.type;
+
+	if (type == KVM_SYSTEM_EVENT_SHUTDOWN)
+		vm_request_end(vcpu->vm, VM_END_POWEROFF, 0);
+	else if (type == KVM_SYSTEM_EVENT_RESET)
+		vm_request_end(vcpu->vm, VM_END_RESET, 0);
+	else if (type == KVM_SYSTEM_EVENT_CRASH)
+		vm_note_panic(vcpu->vm);
+	else
+		vcpu_crash(vcpu, "system event %u, which mvmm does not know", type);
+}
+
+static void handle_exit(struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+
+	if (handle_access(vcpu))
+		return;
+	switch (run->exit_reason) {
+	case KVM_EXIT_INTR:
+		break;
+	case KVM_EXIT_SHUTDOWN:
+		vcpu_crash(vcpu, "shutdown (on x86: a triple fault)");
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		vcpu_crash(vcpu, "the CPU refuses to enter the guest: hardware reason %#llx",
+			   (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		handle_internal_error(vcpu);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		handle_system_event(vcpu);
+		break;
+	default:
+		vcpu_crash(vcpu, "exit reason %u (hardware %#llx), which mvmm does not know",
+			   run->exit_reason, (unsigned long long)run->hw.hardware_exit_reason);
+	}
+}
+
+static void run_once(struct vcpu *vcpu)
+{
+	const int ret = kvm_ioctl(vcpu->fd, KVM_RUN, NULL);
+
+	/* EINTR: a kick. EAGAIN: a waiting vCPU got its INIT or SIPI. exit_reason says nothing. */
+	if (ret == -EINTR || ret == -EAGAIN)
+		set_immediate_exit(vcpu, 0);
+	else if (ret < 0)
+		vcpu_host_error(vcpu, -ret, "KVM_RUN");
+	else
+		handle_exit(vcpu);
+}
+
+static void answer_halt_question(struct vcpu *vcpu)
+{
+	const uint32_t asked = atomic_load(&vcpu->halt_asked);
+
+	if (asked != atomic_load_explicit(&vcpu->halt_answer, memory_order_relaxed) >> 1)
+		atomic_store(&vcpu->halt_answer, asked << 1 | arch_vcpu_halted(vcpu));
+}
+
+/*
+ * KVM finishes an instruction that left for user space only at the next KVM_RUN, and may then leave
+ * again for the rest of it (an access across two pages, a string instruction). Without this the last
+ * write to a device could be half done, and the registers would still stand before it. A string
+ * instruction's repetitions stand on their own, so a hostile count may be cut.
+ */
+static void finish_access(struct vcpu *vcpu)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		set_immediate_exit(vcpu, 1);
+		if (kvm_ioctl(vcpu->fd, KVM_RUN, NULL) < 0 || !handle_access(vcpu))
+			return;
+	}
+}
+
+static void *vcpu_thread(void *opaque)
+{
+	struct vcpu *vcpu = opaque;
+
+	/* A guest that has asked for its end does not run on: main needs time to come and stop it. */
+	while (!atomic_load(&vcpu->stop) && vm_end_reason(vcpu->vm, NULL) == VM_RUNNING) {
+		answer_halt_question(vcpu);
+		run_once(vcpu);
+	}
+	finish_access(vcpu);
+	return NULL;
+}
+
+static void on_kick(int signal)
+{
+}
+
+static int create_thread(struct vcpu *vcpu)
+{
+	struct sigaction action = { .sa_handler = on_kick };
+	sigset_t all_but_kick, old;
+	pthread_attr_t attr;
+	int ret;
+
+	/* Without SA_RESTART, or the kick would put the thread straight back into KVM_RUN. */
+	sigaction(KICK_SIGNAL, &action, NULL);
+	pthread_attr_init(&attr);
+	/* Refused where the C library needs more: then its default stays. */
+	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	sigfillset(&all_but_kick);
+	sigdelset(&all_but_kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &all_but_kick, &old);
+	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return ret;
+}
+
+int vcpu_start(struct vcpu *vcpu, struct error *err)
+{
+	char name[16];
+	int ret;
+
+	atomic_store(&vcpu->stop, false);
+	ret = create_thread(vcpu);
+	if (ret)
+		return error_set(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
+	vcpu->started = true;
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	set_immediate_exit(vcpu, 1);
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+void vcpu_ask_stop(struct vcpu *vcpu)
+{
+	atomic_store(&vcpu->stop, true);
+	vcpu_kick(vcpu);
+}
+
+void vcpu_join(struct vcpu *vcpu)
+{
+	struct timespec until;
+
+	if (!vcpu->started)
+		return;
+	do {
+		vcpu_kick(vcpu);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 50 * 1000 * 1000;
+		if (until.tv_nsec >= 1000 * 1000 * 1000) {
+			until.tv_nsec -= 1000 * 1000 * 1000;
+			until.tv_sec++;
+		}
+	} while (pthread_timedjoin_np(vcpu->thread, NULL, &until));
+	vcpu->started = false;
+}
