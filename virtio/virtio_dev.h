@@ -38,8 +38,8 @@ struct virtio_dev_ops {
 	 * interrupt of it can come. Called for a started device only. Under the lock.
 	 */
 	void (*reset)(struct virtio_dev *dev);
-	/* The driver wrote [off, off + len) of the configuration space; `data` is what it wrote. The
-	 * device stores what it accepts into dev->config. May be NULL: read-only. Under the lock. */
+	/* The driver wrote [off, off + len), all inside config_len; `data` is what it wrote. The
+	 * device stores what it accepts into dev->config. NULL: read-only. Under the lock. */
 	void (*config_write)(struct virtio_dev *dev, unsigned off, const void *data, unsigned len);
 };
 
@@ -90,21 +90,24 @@ uint32_t virtio_dev_get_features(struct virtio_dev *dev, uint32_t select);
 void virtio_dev_set_driver_features(struct virtio_dev *dev, uint32_t select, uint32_t value);
 uint32_t virtio_dev_get_driver_features(struct virtio_dev *dev, uint32_t select);
 uint8_t virtio_dev_get_status(struct virtio_dev *dev);
-/* 0 resets, synchronously: on return all I/O has drained. Other values follow 3.1.1: bits are never
- * cleared, FEATURES_OK is refused for features not offered or without VERSION_1, DRIVER_OK starts. */
+/*
+ * 0 resets, synchronously: on return all I/O has drained. Other values follow 3.1.1: bits are never
+ * cleared; FEATURES_OK is refused for features not offered or without VERSION_1; DRIVER_OK starts,
+ * with any number of ready queues, and is refused before FEATURES_OK and after FAILED.
+ */
 void virtio_dev_set_status(struct virtio_dev *dev, uint8_t status);
 
 enum virtq_field { VIRTQ_SIZE, VIRTQ_DESC_LO, VIRTQ_DESC_HI, VIRTQ_AVAIL_LO, VIRTQ_AVAIL_HI,
 		   VIRTQ_USED_LO, VIRTQ_USED_HI, VIRTQ_READY };
 
 /* Queue registers. Writes are ignored after DRIVER_OK and, but for READY, once the queue is ready
- * (CVE-2026-5747 is what happens otherwise). READY = 1 is refused, and reads back 0, when
- * virtq_start() would refuse the queue. */
+ * (CVE-2026-5747 is what happens otherwise). READY = 1 is refused, and reads back 0, before
+ * FEATURES_OK and when virtq_start() would refuse the queue. */
 uint32_t virtio_dev_get_queue(struct virtio_dev *dev, uint32_t q, enum virtq_field field);
 void virtio_dev_set_queue(struct virtio_dev *dev, uint32_t q, enum virtq_field field,
 			  uint32_t value);
 
-/* Any offset and length; bytes beyond config_len read as 0. */
+/* Any offset and length. Bytes beyond config_len read as 0; a write that has some is dropped. */
 void virtio_dev_read_config(struct virtio_dev *dev, uint64_t off, void *data, unsigned len);
 void virtio_dev_write_config(struct virtio_dev *dev, uint64_t off, const void *data, unsigned len);
 
