@@ -3,7 +3,7 @@
 #   make              build/mvmm                 V=1 shows the commands
 #   make demo         boots Debian's own kernel with a disk
 #   make test         everything CI runs
-#   make lint fuzz bench install
+#   make lint fuzz bench install     make test-asan test-tsan
 #   STATIC=1          a static binary
 #   SANITIZE=address,undefined | thread          in a build folder of its own
 #   WERROR=1          warnings are errors
@@ -65,6 +65,49 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 .PHONY: unit dataplane
 unit: $(unit)
 dataplane: $(dptest)
+
+# Everything below installs what it needs (as root) or says what is missing.
+jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+tests  := $(unit) $(dptest)
+asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests))
+tsan   := $(patsubst $(BUILD)/%,build/san-thread/%,$(tests))
+guest  := $(wildcard tests/guest/run)
+
+.PHONY: demo
+demo:
+	@scripts/deps demo
+	@$(MAKE) -s $(jobs) all
+	@scripts/demo
+
+.PHONY: lint
+lint:
+	@scripts/deps test
+	@tests/run -t 300 scripts/lint
+
+# The programs of one sanitizer: `make test-asan` and `make test-tsan` run them alone.
+.PHONY: build-tests build-asan build-tsan test-asan test-tsan
+build-tests:
+	@scripts/deps test
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane
+build-asan:
+	@scripts/deps test
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined unit dataplane
+build-tsan:
+	@scripts/deps test
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread unit dataplane
+test-asan: build-asan
+	@tests/run -t 120 $(asan)
+test-tsan: build-tsan
+	@tests/run -t 120 $(tsan)
+
+.PHONY: test
+test:
+	@$(MAKE) build-tests
+	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all
+	@$(MAKE) build-asan
+	@$(MAKE) build-tsan
+	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
+		-t 300 scripts/lint $(guest) -t 900 tests/linux/run tests/demo
 
 .PHONY: clean
 clean:
