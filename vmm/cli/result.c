@@ -32,7 +32,7 @@ static const struct reason reasons[] = {
 	[VM_END_HALTED] = { "halted", "guest halted for good" },
 	[VM_END_TIMEOUT] = { "timeout", "time limit reached" },
 	[VM_END_SIGNAL] = { "signal", "ended by" },
-	[VM_END_DEBUG_EXIT] = { "debug-exit", "guest wrote to the debug-exit port" },
+	[VM_END_DEBUG_EXIT] = { "debug-exit", "guest wrote" },
 	[VM_END_QUIT] = { "quit", "console closed by the user" },
 	[VM_END_HOST_ERROR] = { "error", "host error" },
 };
@@ -98,7 +98,7 @@ static void append_detail(const struct result *res, char *buf, size_t size, size
 	if (res->end == VM_END_SIGNAL)
 		append(buf, size, len, " %s", signal_name(res->value, name));
 	else if (res->end == VM_END_DEBUG_EXIT)
-		append(buf, size, len, " (value 0x%" PRIx32 ")", res->value);
+		append(buf, size, len, " 0x%" PRIx32 " to the debug-exit port", res->value);
 	else if (res->end == VM_END_HOST_ERROR)
 		append(buf, size, len, ": %s",
 		       res->message ? res->message : strerror((int)res->value));

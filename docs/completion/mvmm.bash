@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for mvmm
+# shellcheck shell=bash disable=SC2207
+
+# Keys and values of one --disk, after its last comma.
+_mvmm_disk() {
+	local cur=$1 head words
+	if [[ $cur != *,* ]]; then
+		COMPREPLY=($(compgen -f -- "$cur"))
+		return
+	fi
+	head=${cur%,*},
+	words="readonly serial= cache=none cache=writeback cache=unsafe aio=native aio=threads
+		queues= queue-size= aio-depth= block-size=512 block-size=4096 cpu="
+	COMPREPLY=($(compgen -P "$head" -W "$words" -- "${cur##*,}"))
+}
+
+_mvmm() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local run="--kernel --initrd --append --no-default-append --memory --cpus --disk --transport
+		--mmio-cmdline --timeout --on-reboot --debug-exit --console --panic-match --result
+		--name --verbose --dry-run --help"
+	local check="--json --device --help"
+
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		COMPREPLY=($(compgen -W "run check --version --help" -- "$cur"))
+		return
+	fi
+	case $prev in
+	--kernel | --initrd | --result | --device) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	--disk) _mvmm_disk "$cur" ;;
+	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
+	--on-reboot) COMPREPLY=($(compgen -W "exit restart" -- "$cur")) ;;
+	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
+	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
+	*)
+		case ${COMP_WORDS[1]} in
+		run) COMPREPLY=($(compgen -W "$run" -- "$cur")) ;;
+		check) COMPREPLY=($(compgen -W "$check" -- "$cur")) ;;
+		esac
+		;;
+	esac
+}
+
+complete -o filenames -F _mvmm mvmm

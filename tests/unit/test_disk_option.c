@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "vmm/cli/disk_option.h"
+
+static struct disk_config parse(const char *text)
+{
+	struct disk_config disk;
+	struct error err = { 0 };
+
+	if (disk_option_parse(text, &disk, &err))
+		fail_msg("%s: %s", text, err.text);
+	return disk;
+}
+
+static void a_path_alone_gets_the_defaults(void **state)
+{
+	struct disk_config disk = parse("a.img");
+
+	assert_string_equal(disk.path, "a.img");
+	assert_false(disk.readonly);
+	assert_string_equal(disk.serial, "");
+	assert_int_equal(disk.cache, DISK_AUTO);
+	assert_int_equal(disk.aio, DISK_AUTO);
+	assert_int_equal(disk.queues, 0);
+	assert_int_equal(disk.queue_size, 256);
+	assert_int_equal(disk.aio_depth, 128);
+	assert_int_equal(disk.block_size, 512);
+	assert_int_equal(disk.cpu, -1);
+	disk_config_free(&disk);
+}
+
+static void every_key_is_stored(void **state)
+{
+	struct disk_config disk = parse("a,readonly,serial=S-1,cache=none,aio=native,queues=3,"
+					"queue-size=64,aio-depth=7,block-size=4096,cpu=0");
+
+	assert_true(disk.readonly);
+	assert_string_equal(disk.serial, "S-1");
+	assert_int_equal(disk.cache, DISK_CACHE_NONE);
+	assert_int_equal(disk.aio, DISK_AIO_NATIVE);
+	assert_int_equal(disk.queues, 3);
+	assert_int_equal(disk.queue_size, 64);
+	assert_int_equal(disk.aio_depth, 7);
+	assert_int_equal(disk.block_size, 4096);
+	assert_int_equal(disk.cpu, 0);
+	disk_config_free(&disk);
+}
+
+static void doubled_commas_are_one_comma(void **state)
+{
+	struct disk_config disk = parse(",,a,,b,,,serial=x,,y,readonly=on");
+
+	assert_string_equal(disk.path, ",a,b,");
+	assert_string_equal(disk.serial, "x,y");
+	assert_true(disk.readonly);
+	disk_config_free(&disk);
+}
+
+static void readonly_can_be_switched_off(void **state)
+{
+	struct disk_config disk = parse("a,readonly,readonly=off");
+
+	assert_false(disk.readonly);
+	disk_config_free(&disk);
+}
+
+static void a_serial_holds_twenty_bytes(void **state)
+{
+	struct disk_config disk = parse("a,serial=12345678901234567890");
+
+	assert_string_equal(disk.serial, "12345678901234567890");
+	disk_config_free(&disk);
+}
+
+/* The message names what was given, the key, and what would have been right. */
+static void bad_values_are_refused_by_name(void **state)
+{
+	static const struct {
+		const char *text, *names[3];
+	} bad[] = {
+		{ "", { "path" } },
+		{ ",readonly", { "path" } },
+		{ "a,", { "unknown key ''" } },
+		{ "a,foo=1", { "'foo'", "readonly", "cpu" } },
+		{ "a,Readonly", { "'Readonly'" } },
+		{ "a,readonly=maybe", { "readonly", "'maybe'", "off" } },
+		{ "a,serial", { "serial", "value" } },
+		{ "a,serial=", { "serial", "20" } },
+		{ "a,serial=123456789012345678901", { "serial", "20" } },
+		{ "a,serial=a b", { "serial" } },
+		{ "a,cache=writethrough", { "cache", "'writethrough'", "unsafe" } },
+		{ "a,aio=io_uring", { "aio", "'io_uring'", "threads" } },
+		{ "a,queues=0", { "queues", "'0'", "63" } },
+		{ "a,queues=64", { "queues", "'64'", "63" } },
+		{ "a,queue-size=100", { "queue-size", "'100'", "power of two" } },
+		{ "a,queue-size=2048", { "queue-size", "1024" } },
+		{ "a,aio-depth=257", { "aio-depth", "256" } },
+		{ "a,block-size=1024", { "block-size", "4096" } },
+		{ "a,cpu=-1", { "cpu", "'-1'" } },
+		{ "a,cpu=1024", { "cpu", "1023" } },
+		{ "a,cache=writeback,aio=native", { "native", "cache=none" } },
+		{ "a,aio=native,cache=unsafe", { "native", "cache=none" } },
+	};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct error err = { 0 };
+		struct disk_config disk;
+
+		if (disk_option_parse(bad[i].text, &disk, &err) >= 0)
+			fail_msg("accepted: %s", bad[i].text);
+		if (!strstr(err.text, "--disk"))
+			fail_msg("no option in: %s", err.text);
+		for (unsigned j = 0; j < 3 && bad[i].names[j]; j++)
+			if (!strstr(err.text, bad[i].names[j]))
+				fail_msg("%s: no %s in: %s", bad[i].text, bad[i].names[j],
+					 err.text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_path_alone_gets_the_defaults),
+		cmocka_unit_test(every_key_is_stored),
+		cmocka_unit_test(doubled_commas_are_one_comma),
+		cmocka_unit_test(readonly_can_be_switched_off),
+		cmocka_unit_test(a_serial_holds_twenty_bytes),
+		cmocka_unit_test(bad_values_are_refused_by_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
