@@ -109,6 +109,20 @@ test:
 	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
 		-t 300 scripts/lint $(guest) -t 900 tests/linux/run tests/demo
 
+# DESTDIR and PREFIX as packagers expect them; nothing is built as root but what is missing.
+bindir  := $(DESTDIR)$(PREFIX)/bin
+mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
+compdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+.PHONY: install uninstall
+install: all
+	install -D -m 755 $(BUILD)/mvmm $(bindir)/mvmm
+	install -D -m 644 docs/mvmm.1 $(mandir)/mvmm.1
+	install -D -m 644 docs/completion/mvmm.bash $(compdir)/mvmm
+
+uninstall:
+	rm -f $(bindir)/mvmm $(mandir)/mvmm.1 $(compdir)/mvmm
+
 .PHONY: clean
 clean:
 	rm -rf build
