@@ -35,11 +35,11 @@
 #define CONSOLE_STACK	(64 * 1024)
 #define CONSOLE_POLL_MS 100
 
-static void wake_thread(struct console *con)
+static void signal_fd(int eventfd)
 {
 	const uint64_t one = 1;
 
-	if (write(con->wake, &one, sizeof(one)) < 0)
+	if (write(eventfd, &one, sizeof(one)) < 0)
 		return; /* cannot fail: the counter is far from full */
 }
 
@@ -90,7 +90,7 @@ bool console_put(struct console *con, uint8_t byte)
 	atomic_store(&con->head, head + 1);
 	if (atomic_load(&con->asleep)) {
 		atomic_store(&con->asleep, false);
-		wake_thread(con);
+		signal_fd(con->wake);
 	}
 	return true;
 }
@@ -157,6 +157,8 @@ static uint32_t write_chunk(struct console *con, const uint8_t *data, uint32_t n
 	done = write(con->fd, data, n);
 	error = done < 0 ? errno : EIO; /* 0 of n > 0 bytes: no file does that twice */
 	atomic_store(&con->writing, false);
+	if (atomic_load(&con->abandoned))
+		return 0;
 	if (done > 0)
 		return done;
 	if (error == EAGAIN)
@@ -181,7 +183,7 @@ static void drain(struct console *con, uint32_t pending)
 	if (n > CONSOLE_RING - at)
 		n = CONSOLE_RING - at;
 	n = write_chunk(con, con->ring + at, n);
-	if (n && !atomic_load(&con->abandoned))
+	if (n)
 		release(con, n);
 }
 
@@ -201,6 +203,7 @@ static void *console_thread(void *arg)
 		else
 			wait_for_bytes(con);
 	}
+	signal_fd(con->ended);
 	return NULL;
 }
 
@@ -239,6 +242,30 @@ static int start_thread(struct console *con)
 	return ret;
 }
 
+static void close_fds(struct console *con)
+{
+	if (con->wake >= 0)
+		close(con->wake);
+	if (con->ended >= 0)
+		close(con->ended);
+	con->wake = con->ended = -1;
+}
+
+static int open_and_start(struct console *con, struct error *err)
+{
+	int ret;
+
+	con->wake = eventfd(0, EFD_CLOEXEC);
+	con->ended = eventfd(0, EFD_CLOEXEC);
+	if (con->wake < 0 || con->ended < 0)
+		return error_set(err, errno, "console: cannot create an eventfd");
+	ret = start_thread(con);
+	if (ret)
+		return error_set(err, ret, "console: cannot create a thread");
+	con->running = true;
+	return 0;
+}
+
 int console_start(struct console *con, int fd, const char *match, void (*on_match)(void *opaque),
 		  void *opaque, struct error *err)
 {
@@ -250,51 +277,53 @@ int console_start(struct console *con, int fd, const char *match, void (*on_matc
 	con->match = match && *match ? match : NULL;
 	con->on_match = on_match;
 	con->opaque = opaque;
-	con->wake = -1;
+	con->wake = con->ended = -1;
 	if (fd < 0)
 		return 0;
-	con->wake = eventfd(0, EFD_CLOEXEC);
-	if (con->wake < 0)
-		return error_set(err, errno, "console: cannot create an eventfd");
-	ret = start_thread(con);
-	if (ret) {
-		close(con->wake);
-		con->wake = -1;
-		return error_set(err, ret, "console: cannot create a thread");
-	}
-	con->running = true;
-	return 0;
+	ret = open_and_start(con, err);
+	if (ret)
+		close_fds(con);
+	return ret;
 }
 
-static bool join_within(pthread_t thread, int timeout_ms)
+static uint64_t monotonic_ms(void)
 {
-	struct timespec until;
+	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	return !pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* pthread_join() with a timeout that no change of the host's clock can stretch. */
+static bool ends_within(struct console *con, int timeout_ms)
+{
+	struct pollfd pfd = {.fd = con->ended, .events = POLLIN};
+	const uint64_t until = monotonic_ms() + timeout_ms;
+	uint64_t now = until - timeout_ms;
+	int ret;
+
+	do {
+		ret = poll(&pfd, 1, until - now);
+		now = monotonic_ms();
+	} while (ret < 0 && errno == EINTR && now < until);
+	return ret > 0;
 }
 
 static void stop_thread(struct console *con, int timeout_ms)
 {
 	con->running = false;
 	atomic_store(&con->stop, true);
-	wake_thread(con);
-	if (!join_within(con->thread, timeout_ms)) {
+	signal_fd(con->wake);
+	if (!ends_within(con, timeout_ms)) {
 		atomic_store(&con->abandoned, true);
 		if (atomic_load(&con->writing)) {
 			pthread_detach(con->thread);
 			return;
 		}
-		pthread_join(con->thread, NULL); /* it is not blocked and will not block again */
 	}
-	close(con->wake);
-	con->wake = -1;
+	/* It has ended, or is not blocked and will not block again. */
+	pthread_join(con->thread, NULL);
+	close_fds(con);
 }
 
 uint64_t console_stop(struct console *con, int timeout_ms)

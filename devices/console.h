@@ -20,7 +20,8 @@
 
 struct console {
 	int fd;	  /* borrowed; -1: bytes are matched and thrown away, there is no thread */
-	int wake; /* eventfd: the ring has bytes, or stop */
+	int wake;  /* eventfd: the ring has bytes, or stop */
+	int ended; /* eventfd: the thread is about to return */
 	pthread_t thread;
 	bool running;
 	_Atomic bool stop;	/* main: end once the ring is empty */
