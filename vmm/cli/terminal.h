@@ -6,11 +6,13 @@
 #ifndef MVMM_CLI_TERMINAL_H
 #define MVMM_CLI_TERMINAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <termios.h>
 
 struct terminal {
 	int fd;		      /* borrowed; -1: not a terminal */
+	_Atomic bool held;    /* `saved` is what the user had, and has to come back */
 	struct termios saved; /* as the user had it */
 	struct termios raw;   /* as the guest wants it */
 };
