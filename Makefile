@@ -84,6 +84,10 @@ lint:
 	@scripts/deps test
 	@tests/run -t 300 scripts/lint
 
+.PHONY: format
+format:
+	find vmm virtio devices loader tests -name '*.[ch]' | xargs clang-format -i
+
 # The programs of one sanitizer: `make test-asan` and `make test-tsan` run them alone.
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:

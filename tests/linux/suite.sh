@@ -253,14 +253,17 @@ halted() {
 	ended 35 halted
 }
 
-# The PV-EOI MSR as KVM holds it at the end: bit 0 is "enabled" (Linux: msr.rst, 0x4b564d04).
+# What guests hardly say themselves: the vCPUs' MSRs as KVM holds them at the end. An orderly reboot
+# would have switched PV-EOI off again.
 debug_exit() {
 	linux cloud debugexit "cpus=2"
 	boot --debug-exit --cpus 2 --verbose
 	ended 43 debug-exit
 	for cpu in 0 1; do
-		check "vcpu$cpu: PV-EOI is in use" \
-			grep -qE "vcpu$cpu: pv-eoi msr 0x[0-9a-f]*[13579bdf]\$" "$dir/stderr"
+		for feature in x2apic kvm-clock pv-eoi; do
+			check "vcpu$cpu: $feature is in use" \
+				grep -qE "vcpu$cpu:.* $feature on \(MSR 0x" "$dir/stderr"
+		done
 	done
 }
 
