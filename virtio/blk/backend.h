@@ -23,9 +23,12 @@ struct block_backend {
 	uint32_t block_size;   /* logical, as told to the guest: 512 or 4096 */
 	uint32_t mem_align;    /* buffers that O_DIRECT takes; 1 when buffered */
 	uint32_t offset_align; /* offsets and lengths that O_DIRECT takes */
+	uint32_t physical_block_size; /* what the host writes at once: a power of two, >= block_size */
+	uint32_t optimal_io_size;     /* bytes, 0: not known */
 	bool can_discard;      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
-	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE or BLKZEROOUT */
-	uint64_t dev, ino;     /* the image's identity, to refuse the same one twice */
+	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE may be tried; zeroes are written where it fails */
+	uint64_t dev, ino;     /* the image's identity (of a device node: the device's), to refuse the
+				* same one twice */
 };
 
 /*

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Linux AIO engine; see aio_native.h.
+ *
+ * Main sets up and tears down, the disk's thread does the rest. Knows requests and one file; not
+ * where requests come from nor what their end means.
+ */
+#include "virtio/blk/aio_native.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error *err)
+{
+	int ret;
+
+	memset(aio, 0, offsetof(struct blk_aio, iocb));
+	aio->file_fd = file_fd;
+	aio->depth = depth;
+	aio->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (aio->event_fd < 0)
+		return error_set(err, errno, "cannot create an eventfd for AIO completions");
+	ret = io_setup(depth, &aio->ctx);
+	if (ret == 0) {
+		aio->ring = aio_ring_of(aio->ctx);
+		return 0;
+	}
+	close(aio->event_fd);
+	if (ret == -EAGAIN)
+		return error_setx(err, EAGAIN,
+				  "the host has no AIO context for %u more requests: raise the "
+				  "sysctl fs.aio-max-nr or use aio=threads",
+				  depth);
+	return error_set(err, -ret, "cannot set up Linux AIO");
+}
+
+void blk_aio_destroy(struct blk_aio *aio)
+{
+	io_destroy(aio->ctx);
+	close(aio->event_fd);
+}
+
+static void prep_rw(struct blk_request *req)
+{
+	const bool write = req->op == BLK_OP_WRITE;
+	struct iocb *iocb = &req->iocb;
+
+	/* One buffer needs no vector that the kernel would have to copy. */
+	if (req->nseg == 1) {
+		iocb->aio_lio_opcode = write ? IO_CMD_PWRITE : IO_CMD_PREAD;
+		iocb->u.c.buf = req->iov->iov_base;
+		iocb->u.c.nbytes = req->iov->iov_len;
+	} else {
+		iocb->aio_lio_opcode = write ? IO_CMD_PWRITEV : IO_CMD_PREADV;
+		iocb->u.c.buf = req->iov;
+		iocb->u.c.nbytes = req->nseg;
+	}
+	iocb->u.c.offset = req->offset;
+	/* Waits for stable storage, with FUA where the device has it (Linux 4.13). */
+	if (write && req->durable)
+		iocb->aio_rw_flags = RWF_DSYNC;
+}
+
+void blk_aio_queue(struct blk_aio *aio, struct blk_request *req)
+{
+	struct iocb *iocb = &req->iocb;
+
+	memset(iocb, 0, sizeof(*iocb));
+	iocb->data = req;
+	iocb->aio_fildes = aio->file_fd;
+	if (req->op == BLK_OP_FLUSH)
+		iocb->aio_lio_opcode = IO_CMD_FDSYNC;
+	else
+		prep_rw(req);
+	io_set_eventfd(iocb, aio->event_fd);
+	aio->iocb[(aio->first + aio->queued++) % BLK_MAX_DEPTH] = iocb;
+}
+
+/* The queue is a ring, io_submit() wants an array: the part up to the wrap goes first. */
+static unsigned contiguous(const struct blk_aio *aio)
+{
+	const unsigned room = BLK_MAX_DEPTH - aio->first;
+
+	return aio->queued < room ? aio->queued : room;
+}
+
+static void dequeue(struct blk_aio *aio, unsigned n)
+{
+	aio->first = (aio->first + n) % BLK_MAX_DEPTH;
+	aio->queued -= n;
+}
+
+unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *error)
+{
+	unsigned taken = 0;
+	int ret;
+
+	*refused = NULL;
+	while (aio->queued) {
+		ret = io_submit(aio->ctx, contiguous(aio), &aio->iocb[aio->first]);
+		if (ret > 0) {
+			/* Less than all: something is wrong with the next, ask again what. */
+			dequeue(aio, ret);
+			aio->in_flight += ret;
+			taken += ret;
+			continue;
+		}
+		if (ret == 0 || ret == -EAGAIN || ret == -EINTR)
+			break;
+		*refused = aio->iocb[aio->first]->data;
+		*error = ret;
+		dequeue(aio, 1);
+		break;
+	}
+	/* An empty ring starts at 0 again: one call per batch, and the same cache lines. */
+	if (!aio->queued)
+		aio->first = 0;
+	return taken;
+}
+
+unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max)
+{
+	static const struct timespec now;
+	int ret;
+
+	if (!aio->in_flight)
+		return 0;
+	if (aio->ring) {
+		ret = aio_ring_reap(aio->ring, events, max);
+	} else {
+		ret = io_getevents(aio->ctx, 0, max, events, (struct timespec *)&now);
+		if (ret < 0) /* EINTR: there is a next time */
+			ret = 0;
+	}
+	aio->in_flight -= ret;
+	return ret;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linux AIO: requests are queued, a batch is submitted with one call, completions are reaped without
+ * one. One context per disk; all but init and destroy on the disk's thread.
+ */
+#ifndef MVMM_BLK_AIO_NATIVE_H
+#define MVMM_BLK_AIO_NATIVE_H
+
+#include <libaio.h>
+#include <stdbool.h>
+
+#include "virtio/blk/aio_ring.h"
+#include "virtio/blk/request.h"
+
+#define BLK_MAX_DEPTH 256
+
+struct blk_aio {
+	io_context_t ctx;
+	struct aio_ring *ring; /* NULL: io_getevents() */
+	int event_fd;	       /* eventfd, signalled per completion; owned */
+	int file_fd;	       /* the image */
+	unsigned depth;
+	unsigned first, queued; /* iocb[first .. first + queued) wait for submission */
+	unsigned in_flight;	/* submitted, not reaped */
+	struct iocb *iocb[BLK_MAX_DEPTH];
+};
+
+/*
+ * A context for `depth` requests (at most BLK_MAX_DEPTH) on `file_fd`. -EAGAIN: the host is out of
+ * AIO slots, which the message explains. Main.
+ */
+int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error *err);
+
+/* Nothing may be in flight: io_destroy() would wait for it, uninterruptibly. Main. */
+void blk_aio_destroy(struct blk_aio *aio);
+
+/* READ, WRITE or FLUSH joins the batch. At most `depth` requests may be queued and in flight. */
+void blk_aio_queue(struct blk_aio *aio, struct blk_request *req);
+
+/*
+ * One io_submit() for all that is queued; more only to get past an error. Returns how many the kernel
+ * took. On a request that the kernel refuses, *refused is that request, *error its -errno, and the
+ * rest stays queued: the caller ends that one and calls again. EAGAIN refuses nobody.
+ */
+unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *error);
+
+/* Takes up to `max` completions; event.data is the request, event.res bytes or -errno. */
+unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max);
+
+#endif

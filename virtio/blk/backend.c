@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opens a disk image and finds out what the host lets us do with it.
+ *
+ * Main's thread, before the VM runs. Knows files and block devices; no guest, no queue, no format: the
+ * magic of qcow2 is looked at for a warning only.
+ */
+#include "virtio/blk/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "virtio/blk/lock.h"
+#include "virtio/blk/request.h"
+#include "vmm/log.h"
+
+/* The largest alignment that is tried, and the largest block size of ours. */
+#define MAX_ALIGN 4096
+
+static int check_kind(const char *path, mode_t mode, struct error *err)
+{
+	const char *kind = NULL;
+
+	if (S_ISDIR(mode))
+		kind = "a directory";
+	else if (S_ISFIFO(mode))
+		kind = "a pipe";
+	else if (S_ISCHR(mode))
+		kind = "a character device";
+	else if (S_ISSOCK(mode))
+		kind = "a socket";
+	if (kind)
+		return error_setx(err, EINVAL, "disk '%s': is %s, not an image or block device", path,
+				  kind);
+	return 0;
+}
+
+static int open_failed(const struct disk_config *config, int code, struct error *err)
+{
+	const char *path = config->path;
+
+	if (code == EBUSY)
+		return error_setx(err, code,
+				  "disk '%s': the host itself uses this device (is it mounted?)", path);
+	if (!config->readonly && (code == EACCES || code == EPERM || code == EROFS))
+		return error_set(err, code,
+				 "disk '%s': cannot open for writing ('readonly' needs only reading)",
+				 path);
+	return error_set(err, code, "disk '%s': cannot open", path);
+}
+
+/* Looks before it opens: opening a pipe would wait for its other end, and a device may do anything. */
+static int open_image(struct block_backend *be, const struct disk_config *config,
+		      struct error *err)
+{
+	int flags = (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	struct stat st;
+	int ret;
+
+	if (stat(config->path, &st))
+		return open_failed(config, errno, err);
+	ret = check_kind(config->path, st.st_mode, err);
+	if (ret)
+		return ret;
+	/* On a block device O_EXCL asks that the host has not mounted it. */
+	if (S_ISBLK(st.st_mode) && !config->readonly)
+		flags |= O_EXCL;
+	be->fd = open(config->path, flags);
+	if (be->fd < 0)
+		return open_failed(config, errno, err);
+	return 0;
+}
+
+static int lock_image(const struct block_backend *be, const struct disk_config *config,
+		      struct error *err)
+{
+	const int ret = blk_image_lock(be->fd, !config->readonly);
+
+	if (ret == -EAGAIN)
+		return error_setx(err, EAGAIN,
+				  "image '%s' is locked by another process (mvmm or QEMU): %s",
+				  config->path,
+				  config->readonly ? "it is being written"
+						   : "it is in use, and writers share with nobody");
+	if (ret)
+		log_warn("disk '%s': cannot be locked (%s); nothing keeps others from writing it",
+			 config->path, strerror(-ret));
+	return 0;
+}
+
+static int probe_file(struct block_backend *be, const struct disk_config *config,
+		      const struct stat *st, struct error *err)
+{
+	be->dev = st->st_dev;
+	be->ino = st->st_ino;
+	be->size = st->st_size;
+	if (st->st_blksize > (blksize_t)be->physical_block_size)
+		be->physical_block_size = MAX_ALIGN;
+	return 0;
+}
+
+static int probe_device(struct block_backend *be, const struct disk_config *config,
+			const struct stat *st, struct error *err)
+{
+	int logical;
+	unsigned physical;
+
+	be->block_device = true;
+	be->dev = st->st_rdev;
+	be->ino = 0;
+	if (ioctl(be->fd, BLKGETSIZE64, &be->size) || ioctl(be->fd, BLKSSZGET, &logical))
+		return error_set(err, errno, "disk '%s': cannot ask the device for its size",
+				 config->path);
+	be->offset_align = logical;
+	if (!ioctl(be->fd, BLKPBSZGET, &physical) && physical > be->physical_block_size)
+		be->physical_block_size = physical;
+	if (ioctl(be->fd, BLKIOOPT, &be->optimal_io_size))
+		be->optimal_io_size = 0;
+	return 0;
+}
+
+/* Fixes the size for good: a file that grows or shrinks later changes nothing for the guest. */
+static int probe_size(struct block_backend *be, const struct disk_config *config, struct error *err)
+{
+	struct stat st;
+	uint32_t tail;
+	int ret;
+
+	if (fstat(be->fd, &st))
+		return error_set(err, errno, "disk '%s': cannot stat", config->path);
+	ret = check_kind(config->path, st.st_mode, err);
+	if (!ret && S_ISBLK(st.st_mode))
+		ret = probe_device(be, config, &st, err);
+	else if (!ret)
+		ret = probe_file(be, config, &st, err);
+	if (ret)
+		return ret;
+	tail = be->size % be->block_size;
+	be->size -= tail;
+	if (!be->size)
+		return error_setx(err, EINVAL, "disk '%s': is empty (%u bytes)", config->path, tail);
+	if (tail)
+		log_warn("disk '%s': its last %u bytes are not a whole block of %u and stay hidden",
+			 config->path, tail, be->block_size);
+	return 0;
+}
+
+static void warn_of_format(const struct block_backend *be, const struct disk_config *config)
+{
+	char magic[4];
+
+	if (pread(be->fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    !memcmp(magic, "QFI\xfb", sizeof(magic)))
+		log_warn("disk '%s': begins like a qcow2 image, but is used as a raw one",
+			 config->path);
+}
+
+/* What statx() says about direct I/O (Linux 6.1). False: it says nothing. */
+static bool ask_alignment(struct block_backend *be, uint32_t *mem, uint32_t *offset)
+{
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	if (statx(be->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) ||
+	    !(stx.stx_mask & STATX_DIOALIGN))
+		return false;
+	*mem = stx.stx_dio_mem_align;
+	*offset = stx.stx_dio_offset_align;
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* The smallest read that works tells; also whether O_DIRECT works at all. */
+static int try_alignment(struct block_backend *be, uint32_t *mem, uint32_t *offset)
+{
+	_Alignas(MAX_ALIGN) uint8_t buf[MAX_ALIGN];
+
+	for (uint32_t align = BLK_SECTOR_SIZE; align <= MAX_ALIGN; align *= 2) {
+		if (pread(be->fd, buf, align, 0) >= 0) {
+			*mem = *offset = align;
+			return 0;
+		}
+		if (errno != EINVAL)
+			return -errno;
+	}
+	return -EINVAL;
+}
+
+static int set_direct(int fd, bool on)
+{
+	const int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT))
+		return -errno;
+	return 0;
+}
+
+/* Switches to O_DIRECT, or stays buffered and says why not: -errno, -ERANGE when the host needs
+ * larger blocks than the guest has. */
+static int go_direct(struct block_backend *be)
+{
+	uint32_t mem = 0, offset = 0;
+	int ret;
+
+	ret = set_direct(be->fd, true);
+	if (ret)
+		return ret;
+	if (!ask_alignment(be, &mem, &offset))
+		ret = try_alignment(be, &mem, &offset);
+	else if (!offset)
+		ret = -EINVAL; /* statx()'s way of saying no */
+	if (offset < be->offset_align)
+		offset = be->offset_align;
+	if (!ret && offset > be->block_size)
+		ret = -ERANGE;
+	if (ret) {
+		set_direct(be->fd, false);
+		return ret;
+	}
+	be->direct = true;
+	be->mem_align = mem ? mem : 1;
+	be->offset_align = offset;
+	return 0;
+}
+
+/* cache= and aio= as far as the user named them: what is named is done or refused, never replaced. */
+static int choose_engine(struct block_backend *be, const struct disk_config *config,
+			 struct error *err)
+{
+	const bool buffered = config->cache == DISK_CACHE_WRITEBACK ||
+			      config->cache == DISK_CACHE_UNSAFE;
+	const char *why;
+	int ret;
+
+	be->cache = buffered ? (enum disk_cache)config->cache : DISK_CACHE_NONE;
+	be->aio = buffered || config->aio == DISK_AIO_THREADS ? DISK_AIO_THREADS : DISK_AIO_NATIVE;
+	if (buffered && config->aio == DISK_AIO_NATIVE)
+		return error_setx(err, EINVAL, "disk '%s': aio=native needs cache=none",
+				  config->path);
+	ret = buffered ? 0 : go_direct(be);
+	if (be->direct || buffered)
+		return 0;
+	why = ret == -ERANGE ? "the host's blocks are larger than the guest's: see block-size="
+			     : strerror(-ret);
+	if (config->cache == DISK_CACHE_NONE || config->aio == DISK_AIO_NATIVE)
+		return error_setx(err, -ret, "disk '%s': cannot use %s: %s", config->path,
+				  config->cache == DISK_CACHE_NONE ? "cache=none" : "aio=native",
+				  why);
+	log_info("disk '%s': no direct I/O (%s); using cache=writeback,aio=threads", config->path,
+		 why);
+	be->cache = DISK_CACHE_WRITEBACK;
+	be->aio = DISK_AIO_THREADS;
+	return 0;
+}
+
+/* The ioctl is refused for its odd offset, the call does nothing; where the host could not discard at
+ * all they say so instead. */
+static bool probe_discard(const struct block_backend *be)
+{
+	uint64_t nowhere[2] = { 1, 1 };
+	off_t end;
+
+	if (be->readonly)
+		return false;
+	if (be->block_device)
+		return !ioctl(be->fd, BLKDISCARD, nowhere) || errno != EOPNOTSUPP;
+	/* Behind the file's own end, not the guest's: a hidden tail is the user's. */
+	end = lseek(be->fd, 0, SEEK_END);
+	if (end < 0)
+		return false;
+	end = (end + MAX_ALIGN - 1) & ~(off_t)(MAX_ALIGN - 1);
+	return !fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, MAX_ALIGN);
+}
+
+int block_backend_open(struct block_backend *be, const struct disk_config *config,
+		       struct error *err)
+{
+	int ret;
+
+	memset(be, 0, sizeof(*be));
+	be->readonly = config->readonly;
+	be->block_size = config->block_size;
+	be->physical_block_size = config->block_size;
+	be->mem_align = be->offset_align = 1;
+	ret = open_image(be, config, err);
+	if (ret)
+		return ret;
+	ret = lock_image(be, config, err);
+	if (!ret)
+		ret = probe_size(be, config, err);
+	if (ret)
+		goto err_fd;
+	warn_of_format(be, config);
+	ret = choose_engine(be, config, err);
+	if (ret)
+		goto err_fd;
+	if (!be->direct)
+		be->offset_align = 1;
+	be->can_discard = probe_discard(be);
+	be->can_write_zeroes = !be->readonly;
+	return 0;
+err_fd:
+	close(be->fd);
+	return ret;
+}
+
+void block_backend_close(struct block_backend *be)
+{
+	close(be->fd);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Main's side of a disk's thread: creates it with all it will ever need, sends it commands, ends it.
+ *
+ * Never runs on the disk's thread. Knows files and threads, not what a request is.
+ */
+#include "virtio/blk/dataplane.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "virtio/blk/dataplane_priv.h"
+#include "virtio/blk/thread.h"
+
+/* One mapping for the struct, the requests and their spill tables: most of it is never touched, and
+ * what is not touched costs nothing. */
+static struct blk_dataplane *map_dataplane(unsigned depth)
+{
+	const size_t fixed = sizeof(struct blk_dataplane) + depth * sizeof(struct blk_request);
+	const size_t size = fixed + (size_t)depth * VIRTQ_MAX_CHAIN * sizeof(struct iovec);
+	struct blk_dataplane *dp;
+
+	dp = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		  -1, 0);
+	if (dp == MAP_FAILED)
+		return NULL;
+	dp->mapped = size;
+	dp->depth = depth;
+	dp->spill = (struct iovec *)((uint8_t *)dp + fixed);
+	return dp;
+}
+
+static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_config *config)
+{
+	dp->be = config->backend;
+	dp->mem = config->mem;
+	dp->needs_reset = config->needs_reset;
+	dp->nqueues = config->nqueues;
+	dp->native = config->backend->aio == DISK_AIO_NATIVE;
+	dp->try_cached = !config->backend->direct;
+	dp->config_line.fd = -1;
+	snprintf(dp->serial, sizeof(dp->serial), "%s", config->serial);
+}
+
+static int watch(struct blk_dataplane *dp, int fd, uint32_t what)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u32 = what };
+
+	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int watch_all(struct blk_dataplane *dp, const int *kick_fd)
+{
+	int ret;
+
+	ret = watch(dp, dp->mailbox.doorbell, EVENT_MAILBOX);
+	if (!ret)
+		ret = watch(dp, dp->pool.event_fd, EVENT_POOL);
+	if (!ret && dp->native)
+		ret = watch(dp, dp->aio.event_fd, EVENT_AIO);
+	for (unsigned i = 0; i < dp->nqueues && !ret; i++)
+		ret = watch(dp, kick_fd[i], i);
+	return ret;
+}
+
+static int create_epoll(struct blk_dataplane *dp, const int *kick_fd, struct error *err)
+{
+	int ret;
+
+	dp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (dp->epoll_fd < 0)
+		return error_set(err, errno, "cannot create an epoll set");
+	ret = watch_all(dp, kick_fd);
+	if (ret) {
+		close(dp->epoll_fd);
+		return error_set(err, -ret, "cannot fill the epoll set");
+	}
+	return 0;
+}
+
+/* One helper for what must not block the thread, or as many workers as make a queue depth. */
+static unsigned count_workers(const struct blk_dataplane *dp)
+{
+	if (dp->native)
+		return 1;
+	return dp->depth < BLK_MAX_WORKERS ? dp->depth : BLK_MAX_WORKERS;
+}
+
+static int create_engines(struct blk_dataplane *dp, const char *name, struct error *err)
+{
+	int ret;
+
+	if (dp->native) {
+		ret = blk_aio_init(&dp->aio, dp->be->fd, dp->depth, err);
+		if (ret)
+			return ret;
+	}
+	ret = blk_pool_init(&dp->pool, dp->be, count_workers(dp), name, err);
+	if (ret && dp->native)
+		blk_aio_destroy(&dp->aio);
+	return ret;
+}
+
+static void destroy_engines(struct blk_dataplane *dp)
+{
+	blk_pool_destroy(&dp->pool);
+	if (dp->native)
+		blk_aio_destroy(&dp->aio);
+}
+
+static int start_thread(struct blk_dataplane *dp, const struct blk_dataplane_config *config,
+			struct error *err)
+{
+	int ret;
+
+	ret = blk_thread_create(&dp->thread, config->name, config->cpu, dataplane_run, dp);
+	if (ret == -EINVAL && config->cpu >= 0)
+		return error_setx(err, EINVAL, "cannot run thread '%s' on host CPU %d",
+				  config->name, config->cpu);
+	if (ret)
+		return error_set(err, -ret, "cannot create thread '%s'", config->name);
+	return 0;
+}
+
+int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_config *config,
+			 struct error *err)
+{
+	struct blk_dataplane *dp;
+	int ret;
+
+	dp = map_dataplane(config->depth);
+	if (!dp)
+		return error_set(err, errno, "cannot map memory for %u requests", config->depth);
+	copy_config(dp, config);
+	ret = blk_mailbox_init(&dp->mailbox);
+	if (ret) {
+		error_set(err, -ret, "cannot create eventfds");
+		goto err_map;
+	}
+	ret = create_engines(dp, config->name, err);
+	if (ret)
+		goto err_mailbox;
+	ret = create_epoll(dp, config->kick_fd, err);
+	if (ret)
+		goto err_engines;
+	ret = start_thread(dp, config, err);
+	if (ret)
+		goto err_epoll;
+	*out = dp;
+	return 0;
+err_epoll:
+	close(dp->epoll_fd);
+err_engines:
+	destroy_engines(dp);
+err_mailbox:
+	blk_mailbox_destroy(&dp->mailbox);
+err_map:
+	munmap(dp, dp->mapped);
+	return ret;
+}
+
+int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *command, int stop_fd,
+		       int timeout_ms)
+{
+	return blk_mailbox_send(&dp->mailbox, command, stop_fd, timeout_ms);
+}
+
+int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms)
+{
+	const struct blk_command quit = { .type = BLK_CMD_QUIT };
+	int ret;
+
+	if (dp->joined)
+		return 0;
+	ret = blk_mailbox_send(&dp->mailbox, &quit, -1, timeout_ms);
+	if (ret)
+		return ret;
+	pthread_join(dp->thread, NULL);
+	dp->joined = true;
+	return 0;
+}
+
+void blk_dataplane_destroy(struct blk_dataplane *dp)
+{
+	close(dp->epoll_fd);
+	destroy_engines(dp);
+	blk_mailbox_destroy(&dp->mailbox);
+	munmap(dp, dp->mapped);
+}
+
+const struct blk_stats *blk_dataplane_stats(const struct blk_dataplane *dp)
+{
+	return &dp->stats;
+}

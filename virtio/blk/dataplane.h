@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread that owns a disk: takes requests out of the guest's rings, has them done, puts them
+ * back and interrupts. Between kick and interrupt it takes no lock, allocates nothing, logs nothing
+ * and waits for no other thread.
+ *
+ * It knows file descriptors, guest memory and virtqueues, and nothing of KVM, buses, transports or
+ * options. Everything here is called by main or a vCPU; the thread is reached by commands only.
+ */
+#ifndef MVMM_BLK_DATAPLANE_H
+#define MVMM_BLK_DATAPLANE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virtio/blk/backend.h"
+#include "virtio/blk/mailbox.h"
+#include "virtio/blk/request.h"
+#include "vmm/error.h"
+#include "vmm/memory.h"
+
+struct blk_dataplane_config {
+	const struct block_backend *backend; /* outlives the dataplane, as do the next two */
+	const struct guest_memory *mem;
+	_Atomic bool *needs_reset; /* set when the guest broke a ring, before config_line */
+	const int *kick_fd;	   /* one eventfd per queue, non-blocking; stay the caller's */
+	unsigned nqueues;	   /* at most BLK_MAX_QUEUES */
+	unsigned depth;		   /* requests in flight, 1 to BLK_MAX_DEPTH */
+	int cpu;		   /* host CPU for the thread; -1: any */
+	const char *name;	   /* the thread's, cut at 15 characters */
+	const char *serial;	   /* GET_ID's answer, cut at 20 */
+};
+
+/* One writer, the disk's thread; relaxed loads by anyone, each number right by itself. */
+struct blk_stats {
+	_Atomic uint64_t requests[BLK_OP_COUNT]; /* completed, by enum blk_op */
+	_Atomic uint64_t errors;		 /* of them with a status other than OK */
+	_Atomic uint64_t bytes_read;		 /* by requests that ended OK */
+	_Atomic uint64_t bytes_written;
+	_Atomic uint64_t kicks;	     /* doorbells that woke the thread */
+	_Atomic uint64_t interrupts; /* sent */
+	_Atomic uint64_t batches;    /* times a queue was found with work */
+	_Atomic uint64_t submits;    /* batches handed to the engine */
+	_Atomic uint64_t stalls;     /* times the host would not take a request yet */
+	_Atomic uint64_t sleeps;     /* times the thread blocked */
+	_Atomic uint64_t broken;     /* rings the guest broke */
+	_Atomic int last_errno;	     /* what the host said to the last request that failed */
+};
+
+struct blk_dataplane;
+
+/* Creates the engine, the workers and the thread, which idles until BLK_CMD_START. On error nothing
+ * is left behind; -EAGAIN is the host's limit of AIO contexts (see blk_aio_init()). Main. */
+int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_config *config,
+			 struct error *err);
+
+/* See blk_mailbox_send(). One sender at a time. */
+int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *command, int stop_fd,
+		       int timeout_ms);
+
+/*
+ * Drains and ends the thread; then nothing of the disk touches guest memory any more. -ETIMEDOUT
+ * after `timeout_ms` (-1: for ever): storage does not answer, the thread lives, nothing may be freed.
+ * Main; may be called again.
+ */
+int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms);
+
+/* Only after blk_dataplane_stop() returned 0. Main. */
+void blk_dataplane_destroy(struct blk_dataplane *dp);
+
+const struct blk_stats *blk_dataplane_stats(const struct blk_dataplane *dp);
+
+#endif

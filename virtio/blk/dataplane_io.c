@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way of a request: popped, parsed, handed to an engine, completed, published.
+ *
+ * The disk's thread, all of it. Takes no lock, allocates nothing, logs nothing, makes no KVM call,
+ * waits for nobody. Knows neither commands nor sleep: dataplane_loop.c does.
+ *
+ *	virtq_pop -> begin() -> dispatch() -> io_submit / workers
+ *						     |
+ *	virtq_push <- complete() <- finish() <- reap()
+ *
+ * Every popped head ends in complete(), and nothing else ends one.
+ */
+#include <errno.h>
+
+#include "virtio/blk/blocking.h"
+#include "virtio/blk/dataplane_priv.h"
+
+/* Reads that are copied out of the host's page cache right here; longer ones would keep the other
+ * requests waiting. */
+#define CACHED_READ_MAX (64U << 10)
+
+static struct blk_request *request_get(struct blk_dataplane *dp)
+{
+	struct blk_request *req = dp->free;
+
+	if (req) {
+		dp->free = req->next;
+		return req;
+	}
+	req = &dp->request[dp->fresh];
+	req->spill = dp->spill + (size_t)dp->fresh * VIRTQ_MAX_CHAIN;
+	dp->fresh++;
+	return req;
+}
+
+static void request_put(struct blk_dataplane *dp, struct blk_request *req)
+{
+	req->next = dp->free;
+	dp->free = req;
+}
+
+static void count(struct blk_dataplane *dp, const struct blk_request *req, uint8_t status)
+{
+	stat_add(&dp->stats.requests[req->op], 1);
+	if (status != VIRTIO_BLK_S_OK)
+		stat_add(&dp->stats.errors, 1);
+	else if (req->op == BLK_OP_READ)
+		stat_add(&dp->stats.bytes_read, req->total);
+	else if (req->op == BLK_OP_WRITE)
+		stat_add(&dp->stats.bytes_written, req->total);
+}
+
+/* The end of every request. A broken device owes the guest nothing and must not touch its rings. */
+static void complete(struct blk_dataplane *dp, struct blk_request *req, uint8_t status)
+{
+	struct blk_queue *q = &dp->queue[req->queue];
+
+	if (!dp->broken) {
+		virtq_push(&q->vq, req->head, blk_request_finish(req, status));
+		dp->dirty |= 1ULL << req->queue;
+	}
+	count(dp, req, status);
+	dp->in_flight--;
+	request_put(dp, req);
+}
+
+/* `error`: 0, or the host's -errno. */
+static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
+	uint8_t status = VIRTIO_BLK_S_OK;
+
+	if (error) {
+		status = range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
+		atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
+		/* The kernel reports lost pages once and then calls them clean: the next fdatasync()
+		 * would succeed over data that is gone. Direct I/O has no such pages. */
+		if (req->op == BLK_OP_FLUSH && !dp->be->direct)
+			dp->flush_failed = true;
+	}
+	complete(dp, req, status);
+}
+
+/* True when the READ is done; else what is left of it goes to a worker. */
+static bool read_cached(struct blk_dataplane *dp, struct blk_request *req)
+{
+	ssize_t ret;
+
+	if (!dp->try_cached || req->op != BLK_OP_READ || req->len > CACHED_READ_MAX)
+		return false;
+	ret = blk_blocking_read_cached(req, dp->be);
+	if (ret == -EOPNOTSUPP)
+		dp->try_cached = false;
+	if (ret <= 0)
+		return false;
+	blk_request_advance(req, ret);
+	if (req->len)
+		return false;
+	finish(dp, req, 0);
+	return true;
+}
+
+static bool suits_native(const struct blk_dataplane *dp, const struct blk_request *req)
+{
+	switch (req->op) {
+	case BLK_OP_READ:
+	case BLK_OP_WRITE:
+		return dp->native && blk_request_aligned(req, dp->be);
+	case BLK_OP_FLUSH:
+		return dp->native;
+	default:
+		return false;
+	}
+}
+
+/* Gives a request, or what is left of one, to the engine that can do it. */
+static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
+{
+	if (req->op == BLK_OP_FLUSH && dp->flush_failed)
+		finish(dp, req, -EIO);
+	else if (suits_native(dp, req))
+		blk_aio_queue(&dp->aio, req);
+	else if (!read_cached(dp, req))
+		blk_pool_queue(&dp->pool, req);
+}
+
+static void begin(struct blk_dataplane *dp, unsigned queue)
+{
+	struct blk_request *req = request_get(dp);
+	int status;
+
+	dp->in_flight++;
+	req->queue = queue;
+	req->durable = !dp->writeback && dp->limits.volatile_cache;
+	status = blk_request_parse(req, &dp->chain, &dp->limits);
+	if (status == BLK_START)
+		dispatch(dp, req);
+	else
+		complete(dp, req, status);
+}
+
+/* The guest broke a ring (virtio 1.2, 2.1.2): say so and stop until it resets us. What is in flight
+ * ends quietly. Release: who sees the flag by the interrupt below sees the device stopped. */
+static void break_device(struct blk_dataplane *dp)
+{
+	dp->broken = true;
+	dp->dirty = 0;
+	stat_add(&dp->stats.broken, 1);
+	atomic_store_explicit(dp->needs_reset, true, memory_order_release);
+	irq_line_signal(&dp->config_line);
+}
+
+/* Returns the requests taken: at most a batch, and no more than there are slots for; the ring keeps
+ * the others until a completion frees some. */
+static unsigned drain_queue(struct blk_dataplane *dp, unsigned queue)
+{
+	struct virtqueue *vq = &dp->queue[queue].vq;
+	unsigned n = 0;
+	int ret = 0;
+
+	while (n < BLK_BATCH && dataplane_has_request(dp)) {
+		ret = virtq_pop(vq, &dp->chain);
+		if (ret <= 0)
+			break;
+		begin(dp, queue);
+		n++;
+	}
+	if (ret < 0)
+		break_device(dp);
+	if (n)
+		stat_add(&dp->stats.batches, 1);
+	return n;
+}
+
+static bool drain_queues(struct blk_dataplane *dp)
+{
+	unsigned n = 0;
+
+	if (dp->notify_on) {
+		for (unsigned i = 0; i < dp->nqueues; i++)
+			virtq_disable_notify(&dp->queue[i].vq);
+		dp->notify_on = false;
+	}
+	for (unsigned i = 0; i < dp->nqueues && !dp->broken; i++)
+		n += drain_queue(dp, i);
+	return n;
+}
+
+/* Ends a request that io_submit() will not have. */
+static void refuse(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	/* FDSYNC is younger than the rest of Linux AIO (4.18): then a worker does it. */
+	if (req->op == BLK_OP_FLUSH && error == -EINVAL)
+		blk_pool_queue(&dp->pool, req);
+	else
+		finish(dp, req, error);
+}
+
+static bool submit_native(struct blk_dataplane *dp)
+{
+	struct blk_request *refused;
+	bool did = false;
+	int error;
+
+	if (!dp->aio.queued)
+		return false;
+	do {
+		if (blk_aio_submit(&dp->aio, &refused, &error)) {
+			stat_add(&dp->stats.submits, 1);
+			did = true;
+		}
+		if (refused) {
+			refuse(dp, refused, error);
+			did = true;
+		}
+	} while (refused);
+	if (dp->aio.queued)
+		stat_add(&dp->stats.stalls, 1);
+	return did;
+}
+
+static bool submit(struct blk_dataplane *dp)
+{
+	bool did = dp->native && submit_native(dp);
+
+	if (blk_pool_submit(&dp->pool)) {
+		stat_add(&dp->stats.submits, 1);
+		did = true;
+	}
+	return did;
+}
+
+/* `res`: bytes or -errno. A short READ or WRITE goes on with its rest, so that the host says what is
+ * wrong; nothing at all is the end of a file that was cut short under us. */
+static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
+{
+	if (req->op == BLK_OP_FLUSH || res < 0) {
+		finish(dp, req, res < 0 ? (int)res : 0);
+		return;
+	}
+	if (res == 0 || res > (long)req->len) {
+		finish(dp, req, -EIO);
+		return;
+	}
+	blk_request_advance(req, res);
+	if (req->len)
+		dispatch(dp, req);
+	else
+		finish(dp, req, 0);
+}
+
+static bool reap_native(struct blk_dataplane *dp)
+{
+	const unsigned n = blk_aio_reap(&dp->aio, dp->events, BLK_EVENTS);
+
+	for (unsigned i = 0; i < n; i++)
+		reaped(dp, dp->events[i].data, (long)dp->events[i].res);
+	return n;
+}
+
+static bool reap_pool(struct blk_dataplane *dp)
+{
+	struct blk_request *req = blk_pool_reap(&dp->pool), *next;
+
+	if (!req)
+		return false;
+	for (; req; req = next) {
+		next = req->next;
+		finish(dp, req, req->result);
+	}
+	return true;
+}
+
+/* Shows the guest what is done, with one index store per queue and one interrupt per line. */
+static void publish(struct blk_dataplane *dp)
+{
+	uint64_t dirty = dp->dirty;
+	int signalled = -1;
+
+	dp->dirty = 0;
+	for (; dirty; dirty &= dirty - 1) {
+		struct blk_queue *q = &dp->queue[__builtin_ctzll(dirty)];
+
+		/* Queues may share a line (virtio-mmio has one for all). */
+		if (!virtq_publish(&q->vq) || q->line.fd == signalled)
+			continue;
+		irq_line_signal(&q->line);
+		signalled = q->line.fd;
+		stat_add(&dp->stats.interrupts, 1);
+	}
+}
+
+bool dataplane_poll_once(struct blk_dataplane *dp)
+{
+	bool did = false;
+
+	if (dataplane_serving(dp))
+		did |= drain_queues(dp);
+	did |= submit(dp);
+	if (dp->native)
+		did |= reap_native(dp);
+	did |= reap_pool(dp);
+	publish(dp);
+	return did;
+}

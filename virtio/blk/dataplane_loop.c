@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The disk's thread: polls, carries out commands, sleeps.
+ *
+ * All it waits for are eventfds in one epoll set: doorbells, the mailbox, completions of AIO and of
+ * the workers. They are edge-triggered and never read, which saves a system call each time: an
+ * eventfd wakes epoll at every write, whatever its counter says, and a counter that grows by one per
+ * event takes centuries to fill its 64 bits.
+ *
+ * Knows commands and sleep; what a request is, dataplane_io.c knows.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "virtio/blk/dataplane_priv.h"
+
+/* How long to wait before the host is asked again to take a request that it refused with EAGAIN
+ * while none of ours was in flight that could wake us. */
+#define RETRY_MS 1
+
+static void stop_queues(struct blk_dataplane *dp)
+{
+	for (unsigned i = 0; i < dp->nqueues; i++) {
+		virtq_stop(&dp->queue[i].vq);
+		dp->queue[i].line = (struct irq_line){ .fd = -1 };
+	}
+	dp->config_line = (struct irq_line){ .fd = -1 };
+	dp->started = false;
+	dp->broken = false;
+	dp->dirty = 0;
+}
+
+static int start_queues(struct blk_dataplane *dp, const struct blk_command *cmd)
+{
+	int ret;
+
+	for (unsigned i = 0; i < dp->nqueues; i++) {
+		if (!cmd->queue[i].config.ready)
+			continue;
+		ret = virtq_start(&dp->queue[i].vq, dp->mem, &cmd->queue[i].config, cmd->features);
+		if (ret)
+			return ret;
+		dp->queue[i].line = cmd->queue[i].line;
+	}
+	return 0;
+}
+
+/* No kick need have come for what the driver queued before DRIVER_OK: the pass that follows every
+ * command looks at all queues, and so does the one after RESUME. */
+static int start(struct blk_dataplane *dp, const struct blk_command *cmd)
+{
+	int ret;
+
+	if (dp->started)
+		return -EBUSY;
+	ret = start_queues(dp, cmd);
+	if (ret) {
+		stop_queues(dp);
+		return ret;
+	}
+	blk_limits_init(&dp->limits, dp->be, cmd->features, dp->serial);
+	dp->config_line = cmd->config_line;
+	dp->writeback = cmd->writeback;
+	dp->notify_on = true; /* as the rings come from the driver */
+	dp->started = true;
+	return 0;
+}
+
+/* Carries out a new command, or begins to. */
+static bool take_command(struct blk_dataplane *dp)
+{
+	const struct blk_command *cmd = blk_mailbox_take(&dp->mailbox);
+	int ret = 0;
+
+	if (!cmd)
+		return false;
+	switch (cmd->type) {
+	case BLK_CMD_START:
+		ret = start(dp, cmd);
+		break;
+	case BLK_CMD_RESUME:
+		dp->paused = false;
+		break;
+	case BLK_CMD_SET_WCE:
+		dp->writeback = cmd->writeback;
+		break;
+	case BLK_CMD_PAUSE:
+	case BLK_CMD_RESET:
+	case BLK_CMD_QUIT:
+		dp->draining = true;
+		dp->drained = cmd->type;
+		return true;
+	}
+	blk_mailbox_answer(&dp->mailbox, ret);
+	return true;
+}
+
+/* Ends a command that waited for the last request in flight. */
+static void finish_command(struct blk_dataplane *dp)
+{
+	if (!dp->draining || dp->in_flight)
+		return;
+	dp->draining = false;
+	if (dp->drained == BLK_CMD_PAUSE)
+		dp->paused = true;
+	else
+		stop_queues(dp);
+	dp->quit = dp->drained == BLK_CMD_QUIT;
+	blk_mailbox_answer(&dp->mailbox, 0);
+}
+
+/*
+ * Asks for kicks before sleep. False: work arrived meanwhile, for which no kick will come. Without a
+ * free request slot the rings can wait: a completion will wake us, a kick need not.
+ */
+static bool ask_for_kicks(struct blk_dataplane *dp)
+{
+	bool work = false;
+
+	if (!dataplane_serving(dp) || !dataplane_has_request(dp))
+		return true;
+	dp->notify_on = true;
+	for (unsigned i = 0; i < dp->nqueues; i++)
+		work |= virtq_enable_notify(&dp->queue[i].vq);
+	return !work;
+}
+
+static void sleep_until_event(struct blk_dataplane *dp)
+{
+	const bool stalled = dp->native && dp->aio.queued && !dp->aio.in_flight;
+	struct epoll_event events[16];
+	int n;
+
+	stat_add(&dp->stats.sleeps, 1);
+	n = epoll_wait(dp->epoll_fd, events, 16, stalled ? RETRY_MS : -1);
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u32 < BLK_MAX_QUEUES)
+			stat_add(&dp->stats.kicks, 1);
+}
+
+void *dataplane_run(void *arg)
+{
+	struct blk_dataplane *dp = arg;
+	bool did;
+
+	while (!dp->quit) {
+		did = take_command(dp);
+		did |= dataplane_poll_once(dp);
+		finish_command(dp);
+		if (!did && !dp->quit && ask_for_kicks(dp))
+			sleep_until_event(dp);
+	}
+	return NULL;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of the dataplane, shared by dataplane.c (main's side), dataplane_loop.c and
+ * dataplane_io.c (the thread). */
+#ifndef MVMM_BLK_DATAPLANE_PRIV_H
+#define MVMM_BLK_DATAPLANE_PRIV_H
+
+#include "virtio/blk/aio_native.h"
+#include "virtio/blk/aio_pool.h"
+#include "virtio/blk/dataplane.h"
+
+/* Requests taken from one queue before the others, the engine and the guest get their turn. */
+#define BLK_BATCH 64
+/* Completions reaped at once. */
+#define BLK_EVENTS 64
+
+struct blk_queue {
+	struct virtqueue vq;
+	struct irq_line line;
+};
+
+struct blk_dataplane {
+	/* Main's until the thread starts, constant from then on. */
+	const struct block_backend *be;
+	const struct guest_memory *mem;
+	_Atomic bool *needs_reset;
+	int epoll_fd;
+	unsigned nqueues;
+	unsigned depth;
+	bool native; /* READ, WRITE and FLUSH go by Linux AIO; the rest, and all else, to workers */
+	char serial[VIRTIO_BLK_ID_BYTES + 1];
+	struct iovec *spill; /* depth tables of VIRTQ_MAX_CHAIN entries, touched when needed */
+	size_t mapped;	     /* bytes of this very mapping */
+	pthread_t thread;
+	bool joined; /* main's: the thread has ended */
+
+	struct blk_mailbox mailbox;
+
+	/* The thread's. */
+	bool started;	  /* between START and RESET */
+	bool paused;	  /* between PAUSE and RESUME */
+	bool broken;	  /* the guest broke a ring: nothing is taken or given until RESET */
+	bool draining;	  /* `drained` waits for in_flight to be 0 */
+	bool quit;
+	bool notify_on;	  /* the driver was asked to kick */
+	bool writeback;	  /* completed writes may sit in a volatile cache until FLUSH */
+	bool flush_failed; /* pages were lost: no FLUSH of this image can be honest any more */
+	bool try_cached;   /* READs may be tried in the host's page cache first */
+	enum blk_command_type drained; /* the command to carry out when drained */
+	unsigned in_flight;	       /* requests taken from a ring and not given back */
+	uint64_t dirty;		       /* queues with used elements the guest cannot see yet */
+	struct irq_line config_line;
+	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
+	unsigned fresh;		  /* request[fresh ..] were never used */
+	struct blk_limits limits;
+	struct desc_chain chain; /* the one being parsed */
+	struct io_event events[BLK_EVENTS];
+	struct blk_stats stats;
+	struct blk_aio aio;
+	struct blk_pool pool;
+	struct blk_queue queue[BLK_MAX_QUEUES];
+	struct blk_request request[]; /* depth */
+};
+
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* One writer: no read-modify-write needed. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/* True when requests may be taken from the rings. */
+static inline bool dataplane_serving(const struct blk_dataplane *dp)
+{
+	return dp->started && !dp->paused && !dp->broken && !dp->draining;
+}
+
+static inline bool dataplane_has_request(const struct blk_dataplane *dp)
+{
+	return dp->free || dp->fresh < dp->depth;
+}
+
+/*
+ * One pass over all work there is, commands apart: takes requests from the rings, submits, reaps,
+ * completes, publishes, interrupts. True when it did anything; never waits.
+ */
+bool dataplane_poll_once(struct blk_dataplane *dp);
+
+/* dataplane_loop.c: the thread. */
+void *dataplane_run(void *dp);
+
+/* What an epoll event is about: a queue's index or one of these. */
+enum { EVENT_MAILBOX = BLK_MAX_QUEUES, EVENT_AIO, EVENT_POOL };
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtio-blk request (virtio 1.2, 5.2.6): from a chain of the guest's to something a disk can do.
+ *
+ * A request is
+ *	readable:	16 bytes header, then the data to write or the ranges to discard
+ *	writable:	the data to read, then 1 byte status
+ * and where the descriptors end is nobody's business (2.7.4): the header may come in sixteen pieces,
+ * the status may share a buffer with the data.
+ */
+#ifndef MVMM_BLK_REQUEST_H
+#define MVMM_BLK_REQUEST_H
+
+#include <libaio.h>
+#include <linux/virtio_blk.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "virtio/blk/backend.h"
+#include "virtio/virtqueue.h"
+
+#define BLK_SECTOR_SIZE 512
+#define BLK_SEG_MAX	(VIRTQ_MAX_CHAIN - 2) /* header and status take one each */
+
+/* What is offered for DISCARD and WRITE_ZEROES: ranges per request, sectors per range. The second is
+ * smaller because zeroes may have to be written one by one. */
+#define BLK_MAX_RANGES		  32
+#define BLK_MAX_DISCARD_SECTORS	  (1U << 22)
+#define BLK_MAX_ZEROES_SECTORS	  (1U << 16)
+
+enum blk_op {
+	BLK_OP_READ,
+	BLK_OP_WRITE,
+	BLK_OP_FLUSH,
+	BLK_OP_DISCARD,
+	BLK_OP_WRITE_ZEROES,
+	BLK_OP_OTHER, /* GET_ID, and whatever is refused */
+	BLK_OP_COUNT,
+};
+
+/* A checked range of DISCARD or WRITE_ZEROES, in bytes; as large as an iovec. */
+struct blk_range {
+	uint64_t offset;
+	uint32_t sectors;
+	bool unmap;
+};
+
+/* Scatter entries a request holds itself; longer ones spill into a table of VIRTQ_MAX_CHAIN entries
+ * that costs memory only when touched. */
+#define BLK_INLINE_IOV 8
+
+/* The disk's, from a pool made at start; from pop to completion nobody else's. */
+struct blk_request {
+	struct iocb iocb;	  /* native engine; iocb.data is the request */
+	struct blk_request *next; /* free list, or the workers' stack of finished ones */
+	uint8_t *status;	  /* the guest's status byte; NULL: it gave none */
+	uint64_t in_len;	  /* writable bytes before the status */
+	uint64_t offset;	  /* in the image, bytes, where the rest of the I/O starts */
+	uint32_t total;		  /* bytes of READ or WRITE */
+	uint32_t len;		  /* of them still to do */
+	uint32_t written;	  /* bytes given to the guest, status apart */
+	int32_t result;		  /* a worker's: 0 or -errno */
+	uint16_t head;
+	uint8_t queue;
+	uint8_t op;    /* enum blk_op */
+	bool durable;  /* WRITE: must be on stable storage when it completes */
+	uint16_t nseg; /* entries of iov or range */
+	union {
+		struct iovec *iov;	 /* READ, WRITE: the rest */
+		struct blk_range *range; /* DISCARD, WRITE_ZEROES */
+	};
+	struct iovec *spill; /* VIRTQ_MAX_CHAIN entries */
+	struct iovec inline_iov[BLK_INLINE_IOV];
+};
+
+/* What requests of one disk are held against. Changes only while nothing is in flight. */
+struct blk_limits {
+	uint64_t size;	  /* bytes the guest may touch */
+	uint32_t granule; /* lengths and offsets must be multiples: 512 or what direct I/O needs */
+	bool readonly;
+	bool volatile_cache; /* FLUSH has something to do */
+	bool discard;	     /* negotiated */
+	bool write_zeroes;
+	char id[VIRTIO_BLK_ID_BYTES]; /* GET_ID's answer, NUL-padded, perhaps without a NUL */
+};
+
+/* `id` in blk_limits is filled from `serial`; the rest from the image and the negotiated features. */
+void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
+		     const char *serial);
+
+#define BLK_START -1
+
+/*
+ * Fills `req` (all but iocb, queue, durable, next, spill) from `chain`. BLK_START: it is well formed
+ * and must be executed. Otherwise it ends here, with the status returned: refused
+ * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
+ */
+int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,
+		      const struct blk_limits *limits);
+
+/* READ or WRITE: `n` more bytes, at most req->len, are done. */
+void blk_request_advance(struct blk_request *req, uint32_t n);
+
+/* Writes the status byte. Returns the used length: see the definition. */
+uint32_t blk_request_finish(struct blk_request *req, uint8_t status);
+
+/* Whether O_DIRECT takes the rest of this READ or WRITE as it is. */
+bool blk_request_aligned(const struct blk_request *req, const struct block_backend *be);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk as a virtio device: feature bits and configuration space (virtio 1.2, 5.2.3 to 5.2.5) on the
+ * guest's side, commands to the dataplane on the other.
+ *
+ * Main creates and ends it; the ops run on vCPU threads under the device's lock. Never on the I/O
+ * path. Knows no transport and no KVM.
+ */
+#include "virtio/blk/virtio_blk.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "virtio/blk/dataplane.h"
+#include "vmm/log.h"
+
+_Static_assert(BLK_MAX_QUEUES == VIRTIO_MAX_QUEUES, "a command has room for every queue");
+_Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX, "the space holds it");
+
+#define DEFAULT_QUEUES 4
+
+static bool has_feature(uint64_t features, unsigned bit)
+{
+	return features & (1ULL << bit);
+}
+
+/*
+ * FLUSH and CONFIG_WCE are offered with cache=unsafe as well, and on read-only disks: the guest sees
+ * the same disk whatever the cache is, and a flush that has nothing to do costs it nothing.
+ */
+static uint64_t offered_features(const struct block_backend *be, unsigned nqueues)
+{
+	uint64_t f = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+		     1ULL << VIRTIO_RING_F_EVENT_IDX | 1ULL << VIRTIO_BLK_F_SEG_MAX |
+		     1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_TOPOLOGY |
+		     1ULL << VIRTIO_BLK_F_FLUSH | 1ULL << VIRTIO_BLK_F_CONFIG_WCE;
+
+	if (be->readonly)
+		f |= 1ULL << VIRTIO_BLK_F_RO;
+	if (be->can_discard)
+		f |= 1ULL << VIRTIO_BLK_F_DISCARD;
+	if (!be->readonly)
+		f |= 1ULL << VIRTIO_BLK_F_WRITE_ZEROES;
+	if (nqueues > 1)
+		f |= 1ULL << VIRTIO_BLK_F_MQ;
+	return f;
+}
+
+/* All of a chain that fits the queue without INDIRECT, header and status apart (5.2.4). */
+static uint32_t seg_max(unsigned queue_size)
+{
+	const uint32_t fits = queue_size > 2 ? queue_size - 2 : 1;
+
+	return fits < BLK_SEG_MAX ? fits : BLK_SEG_MAX;
+}
+
+static void fill_limits(struct virtio_blk_config *c, const struct block_backend *be)
+{
+	if (be->can_discard) {
+		c->max_discard_sectors = htole32(BLK_MAX_DISCARD_SECTORS);
+		c->max_discard_seg = htole32(BLK_MAX_RANGES);
+		c->discard_sector_alignment = htole32(be->physical_block_size / BLK_SECTOR_SIZE);
+	}
+	if (!be->readonly) {
+		c->max_write_zeroes_sectors = htole32(BLK_MAX_ZEROES_SECTORS);
+		c->max_write_zeroes_seg = htole32(BLK_MAX_RANGES);
+		c->write_zeroes_may_unmap = be->can_discard;
+	}
+}
+
+static void fill_config(struct virtio_blk *blk, unsigned queue_size)
+{
+	const struct block_backend *be = &blk->backend;
+	struct virtio_blk_config c = {
+		.capacity = htole64(be->size / BLK_SECTOR_SIZE),
+		.seg_max = htole32(seg_max(queue_size)),
+		.blk_size = htole32(be->block_size),
+		.physical_block_exp = __builtin_ctz(be->physical_block_size / be->block_size),
+		.min_io_size = htole16(be->physical_block_size / be->block_size),
+		.opt_io_size = htole32(be->optimal_io_size / be->block_size),
+		.wce = 1,
+		.num_queues = htole16(blk->dev.nqueues),
+	};
+
+	fill_limits(&c, be);
+	memcpy(blk->dev.config, &c, sizeof(c));
+	blk->dev.config_len = sizeof(c);
+}
+
+/*
+ * 5.2.5.1: with CONFIG_WCE the writeback byte decides, else FLUSH does; a driver that took neither
+ * expects every completed write to be durable. 5.2.6.2: writeback is 0 for one that cannot flush.
+ */
+static bool writeback(struct virtio_dev *dev)
+{
+	const bool flush = has_feature(dev->driver_features, VIRTIO_BLK_F_FLUSH);
+	uint8_t *wce = &dev->config[offsetof(struct virtio_blk_config, wce)];
+
+	if (!has_feature(dev->driver_features, VIRTIO_BLK_F_CONFIG_WCE))
+		return flush;
+	if (!flush)
+		*wce = 0;
+	return *wce;
+}
+
+static int blk_start(struct virtio_dev *dev)
+{
+	struct virtio_blk *blk = dev->opaque;
+	const struct virtio_transport_ops *ops = dev->transport_ops;
+	struct blk_command cmd = {
+		.type = BLK_CMD_START,
+		.writeback = writeback(dev),
+		.features = dev->driver_features,
+		.config_line = ops->config_line(dev->transport),
+	};
+
+	for (unsigned q = 0; q < dev->nqueues; q++) {
+		cmd.queue[q].config = dev->queue[q];
+		cmd.queue[q].line = ops->queue_line(dev->transport, q);
+	}
+	return blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
+}
+
+/*
+ * The host kernel may be writing to guest pages until the last request has ended, so the guest's write
+ * to the status register returns only then. Only the end of the VM cuts that short: then no vCPU runs
+ * any more, and virtio_blk_shutdown() does the waiting.
+ */
+static void blk_reset(struct virtio_dev *dev)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_RESET };
+	struct virtio_blk *blk = dev->opaque;
+
+	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
+	dev->config[offsetof(struct virtio_blk_config, wce)] = 1;
+	if (atomic_load(&dev->needs_reset))
+		log_guest(&dev->log, "%s: driver broke a ring; reset now", dev->name);
+}
+
+/* The writeback byte is all that a driver may write, and only with CONFIG_WCE (5.2.4). */
+static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *data, unsigned len)
+{
+	const unsigned wce = offsetof(struct virtio_blk_config, wce);
+	struct blk_command cmd = { .type = BLK_CMD_SET_WCE };
+	struct virtio_blk *blk = dev->opaque;
+
+	if (!has_feature(dev->driver_features, VIRTIO_BLK_F_CONFIG_WCE) || off > wce ||
+	    wce - off >= len)
+		return;
+	cmd.writeback = ((const uint8_t *)data)[wce - off] &&
+			has_feature(dev->driver_features, VIRTIO_BLK_F_FLUSH);
+	dev->config[wce] = cmd.writeback;
+	if (dev->started)
+		blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
+}
+
+static const struct virtio_dev_ops blk_ops = {
+	.start = blk_start,
+	.reset = blk_reset,
+	.config_write = blk_config_write,
+};
+
+/* vda ... vdz, vdaa ..., as Linux counts. */
+static void disk_name(char *name, size_t size, unsigned index)
+{
+	char letters[8];
+	unsigned n = sizeof(letters);
+
+	letters[--n] = '\0';
+	do {
+		letters[--n] = 'a' + index % 26;
+		index = index / 26;
+	} while (index-- && n);
+	snprintf(name, size, "vd%s", &letters[n]);
+}
+
+static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
+			    struct error *err)
+{
+	const char *id = blk->serial[0] ? blk->serial : blk->dev.name;
+	struct block_backend *be = &blk->backend;
+	char thread[48];
+	struct blk_dataplane_config dc = {
+		.backend = be,
+		.mem = blk->dev.mem,
+		.needs_reset = &blk->dev.needs_reset,
+		.kick_fd = blk->dev.kick_fd,
+		.nqueues = blk->dev.nqueues,
+		.depth = config->aio_depth,
+		.cpu = config->cpu,
+		.name = thread,
+		.serial = blk->serial,
+	};
+	struct error why;
+	int ret;
+
+	snprintf(thread, sizeof(thread), "blk-%s", id);
+	ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
+	if (ret == -EAGAIN && be->aio == DISK_AIO_NATIVE && config->aio == DISK_AUTO) {
+		log_info("disk '%s': %s; using aio=threads", config->path, why.text);
+		be->aio = DISK_AIO_THREADS;
+		ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
+	}
+	if (ret)
+		return error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
+	return 0;
+}
+
+static unsigned default_queues(unsigned nvcpus)
+{
+	return nvcpus < DEFAULT_QUEUES ? nvcpus : DEFAULT_QUEUES;
+}
+
+int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
+		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
+		    struct error *err)
+{
+	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
+	int ret;
+
+	memset(blk, 0, sizeof(*blk));
+	blk->stop_fd = stop_fd;
+	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
+	ret = block_backend_open(&blk->backend, config, err);
+	if (ret)
+		return ret;
+	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, mem, err);
+	if (ret)
+		goto err_backend;
+	blk->dev.features = offered_features(&blk->backend, nqueues);
+	blk->dev.ops = &blk_ops;
+	blk->dev.opaque = blk;
+	disk_name(blk->dev.name, sizeof(blk->dev.name), index);
+	fill_config(blk, config->queue_size);
+	ret = create_dataplane(blk, config, err);
+	if (ret)
+		goto err_dev;
+	return 0;
+err_dev:
+	virtio_dev_destroy(&blk->dev);
+err_backend:
+	block_backend_close(&blk->backend);
+	return ret;
+}
+
+/* What the thread itself must not say. */
+static void report(const struct virtio_blk *blk)
+{
+	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
+	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
+
+	if (code)
+		log_warn("disk %s: the host failed requests of the guest, last with: %s",
+			 blk->dev.name, strerror(code));
+}
+
+int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)
+{
+	const int ret = blk_dataplane_stop(blk->dataplane, timeout_ms);
+
+	if (!ret)
+		report(blk);
+	return ret;
+}
+
+void virtio_blk_destroy(struct virtio_blk *blk)
+{
+	/* An early end during set-up comes without a shutdown; then nothing is in flight. */
+	blk_dataplane_stop(blk->dataplane, -1);
+	blk_dataplane_destroy(blk->dataplane);
+	virtio_dev_destroy(&blk->dev);
+	block_backend_close(&blk->backend);
+}
