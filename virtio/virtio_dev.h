@@ -60,7 +60,7 @@ struct virtio_dev {
 	bool started;		  /* ops->start succeeded, ops->reset is due */
 	_Atomic bool needs_reset; /* set by the device's own thread on a broken ring, or by start */
 	_Atomic uint32_t generation; /* changes with the configuration bytes */
-	_Atomic uint32_t isr;	  /* bit 0 used buffers, bit 1 configuration; see irq_line.status */
+	_Atomic uint32_t isr; /* bit 0 used buffers, bit 1 configuration; see irq_line.status */
 	unsigned nqueues;
 	uint16_t queue_size_max;
 	struct virtq_config queue[VIRTIO_MAX_QUEUES];
@@ -97,8 +97,16 @@ uint8_t virtio_dev_get_status(struct virtio_dev *dev);
  */
 void virtio_dev_set_status(struct virtio_dev *dev, uint8_t status);
 
-enum virtq_field { VIRTQ_SIZE, VIRTQ_DESC_LO, VIRTQ_DESC_HI, VIRTQ_AVAIL_LO, VIRTQ_AVAIL_HI,
-		   VIRTQ_USED_LO, VIRTQ_USED_HI, VIRTQ_READY };
+enum virtq_field {
+	VIRTQ_SIZE,
+	VIRTQ_DESC_LO,
+	VIRTQ_DESC_HI,
+	VIRTQ_AVAIL_LO,
+	VIRTQ_AVAIL_HI,
+	VIRTQ_USED_LO,
+	VIRTQ_USED_HI,
+	VIRTQ_READY
+};
 
 /* Queue registers. Writes are ignored after DRIVER_OK and, but for READY, once the queue is ready
  * (CVE-2026-5747 is what happens otherwise). READY = 1 is refused, and reads back 0, before

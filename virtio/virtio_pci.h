@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio over PCI, modern only (virtio 1.2, 4.1): one 32-bit BAR with the common, ISR, device and
- * notify areas and the MSI-X table, one doorbell address per queue (multiplier 4). No legacy, no INTx.
+ * notify areas and the MSI-X table, one doorbell address per queue (multiplier 4). No legacy, no
+ * INTx.
  */
 #ifndef MVMM_VIRTIO_PCI_H
 #define MVMM_VIRTIO_PCI_H

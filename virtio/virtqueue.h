@@ -60,14 +60,14 @@ struct virtqueue {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t size;	    /* 0: not running */
-	uint16_t last_avail; /* next avail entry to take */
-	uint16_t seen_avail; /* avail->idx as last read */
-	uint16_t next_used;  /* next used entry to write */
-	uint16_t signalled;  /* used->idx at the last virtq_publish() */
-	uint16_t in_flight;  /* popped, not pushed */
-	bool event_idx;	    /* VIRTIO_F_EVENT_IDX negotiated */
-	bool indirect;	    /* VIRTIO_F_INDIRECT_DESC negotiated */
+	uint16_t size;			    /* 0: not running */
+	uint16_t last_avail;		    /* next avail entry to take */
+	uint16_t seen_avail;		    /* avail->idx as last read */
+	uint16_t next_used;		    /* next used entry to write */
+	uint16_t signalled;		    /* used->idx at the last virtq_publish() */
+	uint16_t in_flight;		    /* popped, not pushed */
+	bool event_idx;			    /* VIRTIO_F_EVENT_IDX negotiated */
+	bool indirect;			    /* VIRTIO_F_INDIRECT_DESC negotiated */
 	uint64_t busy[VIRTQ_MAX_SIZE / 64]; /* heads in flight: a reused head breaks the queue */
 };
 

@@ -21,7 +21,7 @@
 struct msix_vector {
 	int fd; /* owned, non-blocking */
 	uint32_t gsi;
-	bool assigned; /* the irqfd is in place */
+	bool assigned;				  /* the irqfd is in place */
 	uint32_t addr_lo, addr_hi, data, control; /* the table entry as the guest wrote it */
 };
 

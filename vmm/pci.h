@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI bus 0: a host bridge, configuration access by port 0xCF8 and by ECAM, and one memory window in
- * which functions place their BARs. Single-function devices, no bridges, no INTx.
+ * PCI bus 0: a host bridge, configuration access by port 0xCF8 and by ECAM, and one memory window
+ * in which functions place their BARs. Single-function devices, no bridges, no INTx.
  *
  * ECAM and the window are one bus range each; the bridge finds the function by BAR under its own
  * lock, so a moved BAR never touches the sealed bus.
@@ -18,7 +18,7 @@
 #include "vmm/error.h"
 #include "vmm/memory.h"
 
-#define PCI_SLOTS 32
+#define PCI_SLOTS	32
 #define PCI_CONFIG_SIZE 256
 
 struct pci_func;
@@ -31,8 +31,8 @@ struct pci_func_ops {
 	 * the bridge's lock; called only on a real change. */
 	void (*bar_moved)(struct pci_func *func, gpa_t addr, bool mapped);
 	/* Bytes [off, off + len) of the configuration space: called after the bridge stored the
-	 * writable bits, for capabilities with a life of their own (MSI-X control, PCI_CFG). Without
-	 * the bridge's lock. May be NULL. */
+	 * writable bits, for capabilities with a life of their own (MSI-X control, PCI_CFG).
+	 * Without the bridge's lock. May be NULL. */
 	void (*config_written)(struct pci_func *func, unsigned off, unsigned len);
 	/* Refreshes such bytes before a read. May be NULL. Without the bridge's lock. */
 	void (*config_reading)(struct pci_func *func, unsigned off, unsigned len);

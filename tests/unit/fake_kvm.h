@@ -33,7 +33,7 @@ struct fake_kvm {
 	unsigned nio;
 	struct kvm_irq_routing_entry route[FAKE_KVM_GSIS]; /* as last set; type 0: none */
 	unsigned injected[FAKE_KVM_GSIS];		   /* interrupts, by GSI */
-	unsigned routings;  /* KVM_SET_GSI_ROUTING calls */
+	unsigned routings;				   /* KVM_SET_GSI_ROUTING calls */
 	unsigned ioeventfd_calls;
 	unsigned irqfd_calls;
 	bool no_any_length; /* KVM_CAP_IOEVENTFD_ANY_LENGTH is missing */
@@ -42,7 +42,7 @@ struct fake_kvm {
 	int fail_errno;
 };
 
-static struct fake_kvm fake_kvm = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static struct fake_kvm fake_kvm = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Forgets everything; at the start of each test. */
 static inline void fake_kvm_reset(void)
@@ -60,7 +60,7 @@ static inline void fake_kvm_fail(unsigned long request, int code, unsigned count
 
 static inline bool fake_kvm_take(int fd)
 {
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	uint64_t n;
 
 	return poll(&pfd, 1, 0) == 1 && read(fd, &n, sizeof(n)) == sizeof(n);
@@ -107,8 +107,8 @@ static inline bool fake_kvm_collides(const struct kvm_ioeventfd *a, const struct
 {
 	const bool any = !(a->flags & b->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
 
-	return a->addr == b->addr && (!a->len || !b->len ||
-				      (a->len == b->len && (any || a->datamatch == b->datamatch)));
+	return a->addr == b->addr &&
+	       (!a->len || !b->len || (a->len == b->len && (any || a->datamatch == b->datamatch)));
 }
 
 static inline int fake_kvm_ioeventfd(const struct kvm_ioeventfd *req)
