@@ -177,6 +177,29 @@ static void a_pipe_is_written_to_and_stays(void **state)
 	assert_true(S_ISFIFO(st.st_mode));
 }
 
+/* /dev/stdout is one, and may lead to a file with the console's output. */
+static void a_link_is_followed_and_stays(void **state)
+{
+	struct folder *f = *state;
+	struct result res = { .end = VM_END_POWEROFF };
+	char target[96], text[256] = "";
+	struct stat st;
+	int fd;
+
+	snprintf(target, sizeof(target), "%s/target", f->dir);
+	fd = open(target, O_CREAT | O_RDWR, 0600);
+	assert_int_equal(write(fd, "console", 7), 7);
+	assert_int_equal(symlink(target, f->path), 0);
+	assert_int_equal(result_prepare(f->path, NULL), 0);
+	assert_int_equal(result_write(&res, f->path, NULL), 0);
+	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+	close(fd);
+	unlink(target);
+	assert_int_equal(strncmp(text, "console{\"reason\"", 16), 0);
+	assert_int_equal(lstat(f->path, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+}
+
 static void a_place_that_cannot_be_written_is_found_at_the_start(void **state)
 {
 	struct folder *f = *state;
@@ -202,6 +225,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_old_result_goes_away_at_the_start, make_folder,
 						remove_folder),
 		cmocka_unit_test_setup_teardown(a_pipe_is_written_to_and_stays, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(a_link_is_followed_and_stays, make_folder,
 						remove_folder),
 		cmocka_unit_test_setup_teardown(
 			a_place_that_cannot_be_written_is_found_at_the_start, make_folder,

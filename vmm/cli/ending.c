@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Carries out the end of a VM: vCPUs, disks, console, terminal, closing line, result, in this order.
+ * Carries out the end of a VM: vCPUs, disks, console, terminal, closing line, result, in this
+ * order.
  *
- * Main runs it. A short-lived second thread, "ending", watches for a further signal and for the time,
- * because main waits inside others' calls meanwhile; it can end the process at any moment and so
- * touches nothing but the terminal, stderr and the result file. What the end is called and numbered
- * is result.c's business.
+ * Main runs it. A short-lived second thread, "ending", watches for a further signal and for the
+ * time, because main waits inside others' calls meanwhile; it can end the process at any moment and
+ * so touches nothing but the terminal, stderr and the result file. What the end is called and
+ * numbered is result.c's business.
  */
 #include "vmm/cli/ending.h"
 
@@ -15,18 +16,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
 #include "vmm/log.h"
 
-#define HURRY_MS 950   /* all of a hurried end, closing line included, within a second */
-#define PATIENT_MS 30000
-#define HURRY_DISKS_MS 850
-#define HURRY_CONSOLE_MS 50
-#define PATIENT_CONSOLE_MS 10000
-#define MIN_DISK_MS 10
+#define HURRY_MS	   950 /* all of a hurried end, closing line included, within a second */
+#define PATIENT_MS	   30000
+#define HURRY_DISKS_MS	   850
+#define HURRY_CONSOLE_MS   50
+#define PATIENT_CONSOLE_MS 5000
+#define MIN_DISK_MS	   10
+#define GUARD_STACK	   (64 * 1024)
 /* timeout(1) signals the process and then its whole group: two signals for one wish. */
 #define SAME_WISH_MS 100
 
@@ -44,8 +47,8 @@ static void tell(struct ending *e)
 
 	terminal_close(e->term);
 	if (e->restart && e->res.end == VM_END_RESET) {
-		log_info("%s%sguest asked for a reset: starting again", e->res.name ? e->res.name : "",
-			 e->res.name ? ": " : "");
+		log_info("%s%sguest asked for a reset: starting again",
+			 e->res.name ? e->res.name : "", e->res.name ? ": " : "");
 		return;
 	}
 	result_line(&e->res, line, sizeof(line));
@@ -55,8 +58,9 @@ static void tell(struct ending *e)
 }
 
 /*
- * Ends the process now, whatever main is waiting for; the kernel cleans up. `sig` is the signal that
- * asked for it; 0: the end that was decided. Should main be telling just now, it gets to finish.
+ * Ends the process now, whatever main is waiting for; the kernel cleans up. `sig` is the signal
+ * that asked for it; 0: the end that was decided. Should main be telling just now, it gets to
+ * finish.
  */
 static void __attribute__((noreturn)) cut_short(struct ending *e, uint32_t sig)
 {
@@ -89,6 +93,7 @@ static void *guard_main(void *arg)
 		{ .fd = e->done_fd, .events = POLLIN },
 	};
 
+	prctl(PR_SET_NAME, "ending");
 	for (;;) {
 		int n = poll(pfd, 2, clock_poll_timeout(e->limit, clock_ms()));
 		uint32_t sig = n > 0 && pfd[0].revents ? further_signal(e) : 0;
@@ -102,17 +107,28 @@ static void *guard_main(void *arg)
 	}
 }
 
+static int create_guard(struct ending *e)
+{
+	pthread_attr_t attr;
+	int ret;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, GUARD_STACK);
+	ret = pthread_create(&e->guard, &attr, guard_main, e);
+	pthread_attr_destroy(&attr);
+	return ret;
+}
+
 /* Without a guard (no thread to be had) the end is the same, only not to be hurried. */
 static bool guard_start(struct ending *e)
 {
 	e->done_fd = eventfd(0, EFD_CLOEXEC);
 	if (e->done_fd < 0)
 		return false;
-	if (pthread_create(&e->guard, NULL, guard_main, e)) {
+	if (create_guard(e)) {
 		close(e->done_fd);
 		return false;
 	}
-	pthread_setname_np(e->guard, "ending");
 	return true;
 }
 
@@ -173,14 +189,13 @@ int ending_run(struct ending *e)
 	vm_stop_vcpus(&e->machine->vm);
 	report_vcpus(e);
 	drain_disks(e, e->decided + (hurry ? HURRY_DISKS_MS : PATIENT_MS));
-	e->res.dropped = console_stop(&e->machine->console,
-				      hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
+	e->res.dropped =
+		console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
 	if (e->res.stuck)
 		cut_short(e, 0); /* its thread still uses guest memory */
 	if (!atomic_exchange(&e->told, true))
 		tell(e);
 	if (guarded)
 		guard_stop(e);
-	machine_destroy(e->machine);
 	return result_status(&e->res);
 }

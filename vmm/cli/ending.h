@@ -22,19 +22,23 @@ struct ending {
 	struct result res;
 	uint64_t decided; /* clock_ms() */
 	bool by_signal;
-	uint64_t limit;	  /* by then all waiting is over */
+	uint64_t limit; /* by then all waiting is over */
 	int done_fd;
 	pthread_t guard;
 	atomic_bool told; /* somebody has begun to write the closing line */
 };
 
 /*
- * Stops the vCPUs, drains and closes the disks, empties the console, restores the terminal, writes the
- * closing line and the result, and takes the machine apart. Returns the exit status.
+ * Stops the vCPUs, drains the disks, empties the console, restores the terminal, writes the closing
+ * line and the result. Returns the exit status.
+ *
+ * The machine itself is left to the end of the process, which must follow: the kernel then closes
+ * all disks at once, while every io_destroy() of ours would wait for a grace period of its own
+ * (some 45 ms, times 31 disks).
  *
  * Ends the process itself, with all but the draining done, when a further signal comes, or when a
- * disk's I/O does not drain: after a second where a signal, the time limit or the user ended the VM,
- * after thirty where the guest did. Main, once.
+ * disk's I/O does not drain: after a second where a signal, the time limit or the user ended the
+ * VM, after thirty where the guest did. Main, once.
  */
 int ending_run(struct ending *e);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parts list of the machine: machine_create() names every part in the order in which it is put
+ * The parts list of the machine: assemble() names every part in the order in which it is put
  * in. Main, before the vCPUs run. What only x86 has is in the section of that name; must not know
  * how the VM is run or ended.
  */
@@ -251,15 +251,11 @@ static int add_kernel(struct machine *m, struct error *err)
 	return ret;
 }
 
-int machine_create(struct machine *m, const struct run_options *opt, int console_fd,
-		   struct error *err)
+static int assemble(struct machine *m, int console_fd, struct error *err)
 {
-	int ret = machine_check_images(opt, err);
+	const struct run_options *opt = m->opt;
+	int ret = vm_init(&m->vm, NULL, err);
 
-	if (ret)
-		return ret;
-	m->opt = opt;
-	ret = vm_init(&m->vm, NULL, err);
 	if (ret)
 		return ret;
 	ret = vm_create_machine(&m->vm, opt->memory, opt->cpus, err);
@@ -292,20 +288,33 @@ destroy_vm:
 	return ret;
 }
 
-void machine_abandon(struct machine *m)
+struct machine *machine_create(const struct run_options *opt, int console_fd, struct error *err)
 {
-	for (unsigned i = 0; i < m->ndisks; i++)
-		virtio_blk_shutdown(&m->disk[i].blk, IDLE_SHUTDOWN_MS);
-	console_stop(&m->console, 0);
-	machine_destroy(m);
+	struct machine *m;
+
+	if (machine_check_images(opt, err))
+		return NULL;
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		error_set(err, ENOMEM, "machine");
+		return NULL;
+	}
+	m->opt = opt;
+	if (assemble(m, console_fd, err)) {
+		free(m);
+		return NULL;
+	}
+	return m;
 }
 
-void machine_destroy(struct machine *m)
+void machine_abandon(struct machine *m)
 {
 	free(m->cmdline);
-	remove_disks(m);
+	abandon_disks(m);
 	remove_platform(m);
+	console_stop(&m->console, 0);
 	vm_destroy(&m->vm);
+	free(m);
 }
 
 unsigned machine_max_disks(enum transport transport)

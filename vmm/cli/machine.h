@@ -56,17 +56,13 @@ int machine_check_options(const struct run_options *opt, struct error *err);
 int machine_check_images(const struct run_options *opt, struct error *err);
 
 /*
- * Everything up to a machine that only has to be started. `m` is zero-filled. `console_fd` stays the caller's; -1: the
- * console goes nowhere. On error nothing is left behind. Main.
+ * Everything up to a machine that only has to be started. `console_fd` stays the caller's; -1: the
+ * console goes nowhere. NULL: see `err`, nothing is left behind. Main.
  */
-int machine_create(struct machine *m, const struct run_options *opt, int console_fd,
-		   struct error *err);
+struct machine *machine_create(const struct run_options *opt, int console_fd, struct error *err);
 
-/* For a machine that was never started. */
+/* Takes apart and frees a machine whose vCPUs do not run. */
 void machine_abandon(struct machine *m);
-
-/* vCPUs stopped, disks shut down, console stopped. */
-void machine_destroy(struct machine *m);
 
 /* The kernel command line for these options; the caller frees it. NULL: out of memory. */
 char *machine_cmdline(const struct run_options *opt);

@@ -171,7 +171,7 @@ static int write_all(int fd, const char *buf, size_t len)
 
 static int write_through(const char *path, const char *buf, size_t len)
 {
-	int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	int fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	int ret;
 
 	if (fd < 0)
@@ -201,11 +201,12 @@ static int replace_file(const char *path, const char *buf, size_t len)
 	return ret;
 }
 
+/* Links count: /dev/stdout may lead to a regular file that is not ours to replace. */
 static bool is_special(const char *path)
 {
 	struct stat st;
 
-	return !stat(path, &st) && !S_ISREG(st.st_mode);
+	return !lstat(path, &st) && !S_ISREG(st.st_mode);
 }
 
 int result_write(const struct result *res, const char *path, struct error *err)

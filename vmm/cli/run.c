@@ -83,12 +83,6 @@ static int open_console(struct run *run, unsigned boot, struct error *err)
 	return 0;
 }
 
-static void close_console(struct run *run)
-{
-	if (run->opt->console == CONSOLE_FILE)
-		close(run->console_fd);
-}
-
 /* The vCPUs start, the VM runs, the VM ends. */
 static int run_machine(struct run *run, struct error *err)
 {
@@ -108,57 +102,47 @@ static int run_machine(struct run *run, struct error *err)
 	int ret = terminal_open(&run->term, run->input_fd);
 
 	if (ret) {
-		machine_abandon(run->machine);
 		error_set(err, -ret, "terminal: cannot set raw mode");
-		return STATUS_ERROR;
+		goto abandon;
 	}
 	ending.started = clock_ms();
-	if (vm_start_vcpus(&run->machine->vm, err)) {
-		terminal_close(&run->term);
-		machine_abandon(run->machine);
-		return STATUS_ERROR;
-	}
+	if (vm_start_vcpus(&run->machine->vm, err))
+		goto close_terminal;
 	control_run(&control);
 	return ending_run(&ending);
+
+close_terminal:
+	terminal_close(&run->term);
+abandon:
+	machine_abandon(run->machine);
+	return STATUS_ERROR;
 }
 
-static int build_and_run(struct run *run, struct error *err)
+static int print_machine(struct run *run)
 {
-	int status;
+	int ret;
 
-	if (machine_create(run->machine, run->opt, run->console_fd, err))
-		return STATUS_ERROR;
-	if (!run->opt->dry_run)
-		return run_machine(run, err);
 	machine_print(run->machine, stdout);
-	status = fflush(stdout) ? STATUS_ERROR : STATUS_POWEROFF;
+	ret = fflush(stdout);
 	machine_abandon(run->machine);
-	return status;
+	return ret ? STATUS_ERROR : 0;
 }
 
 int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
 {
 	struct run run = { .opt = opt, .limit = limit };
-	int status = STATUS_ERROR;
 
 	if (open_console(&run, boot, err))
 		return STATUS_ERROR;
 	run.signal_fd = take_signals(err);
 	if (run.signal_fd < 0)
-		goto close_console;
+		return STATUS_ERROR;
 	raise_fd_limit();
-	run.machine = calloc(1, sizeof(*run.machine));
-	if (!run.machine) {
-		error_set(err, ENOMEM, "machine");
-		goto close_signals;
-	}
-	status = build_and_run(&run, err);
-	free(run.machine);
-close_signals:
-	close(run.signal_fd);
-close_console:
-	close_console(&run);
-	return status;
+	/* The descriptors above and a machine that ran are the process's until it ends. */
+	run.machine = machine_create(opt, run.console_fd, err);
+	if (!run.machine)
+		return STATUS_ERROR;
+	return opt->dry_run ? print_machine(&run) : run_machine(&run, err);
 }
 
 static int run_all(const struct run_options *opt, struct error *err)
