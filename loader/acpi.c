@@ -36,10 +36,10 @@ static gpa_t gpa_of(size_t off)
 static size_t table_begin(struct aml *out, const char *signature, uint8_t revision)
 {
 	struct acpi_header header = {
-		.revision = revision,
-		.oem_id = OEM_ID,
-		.oem_revision = 1,
-		.creator_revision = 1,
+	    .revision = revision,
+	    .oem_id = OEM_ID,
+	    .oem_revision = 1,
+	    .creator_revision = 1,
 	};
 	size_t start;
 
@@ -93,18 +93,18 @@ static void write_fadt(struct tables *t, gpa_t dsdt)
 {
 	size_t start = table_begin(&t->out, "FACP", 6);
 	struct acpi_fadt fadt = {
-		.dsdt = dsdt,
-		/* Nor an 8042 keyboard controller: its bit stays 0. */
-		.iapc_boot_arch = FADT_BOOT_NO_VGA | FADT_BOOT_NO_CMOS_RTC,
-		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
+	    .dsdt = dsdt,
+	    /* Nor an 8042 keyboard controller: its bit stays 0. */
+	    .iapc_boot_arch = FADT_BOOT_NO_VGA | FADT_BOOT_NO_CMOS_RTC,
+	    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
 		     FADT_RESET_REG_SUP | FADT_HW_REDUCED,
-		.reset_reg = power_reg(POWER_RESET),
-		.reset_value = POWER_RESET_VALUE,
-		.minor_revision = 5,
-		.x_dsdt = dsdt,
-		.sleep_control = power_reg(POWER_SLEEP_CONTROL),
-		.sleep_status = power_reg(POWER_SLEEP_STATUS),
-		.hypervisor_id = "MVMM",
+	    .reset_reg = power_reg(POWER_RESET),
+	    .reset_value = POWER_RESET_VALUE,
+	    .minor_revision = 5,
+	    .x_dsdt = dsdt,
+	    .sleep_control = power_reg(POWER_SLEEP_CONTROL),
+	    .sleep_status = power_reg(POWER_SLEEP_STATUS),
+	    .hypervisor_id = "MVMM",
 	};
 
 	aml_bytes(&t->out, &fadt.facs, sizeof(fadt) - sizeof(fadt.header));
@@ -115,23 +115,23 @@ static void write_madt(struct tables *t, unsigned ncpus)
 {
 	static const struct acpi_madt madt = {.lapic = X86_LAPIC};
 	static const struct acpi_madt_ioapic ioapic = {
-		.type = 1,
-		.length = sizeof(ioapic),
-		.address = X86_IOAPIC,
+	    .type = 1,
+	    .length = sizeof(ioapic),
+	    .address = X86_IOAPIC,
 	};
 	/* Linux's 8250 driver asks for IRQ 4 by its ISA number before it reads the DSDT. */
 	static const struct acpi_madt_override serial = {
-		.type = 2,
-		.length = sizeof(serial),
-		.irq = 4,
-		.gsi = X86_GSI_SERIAL,
-		.flags = MADT_HIGH_EDGE,
+	    .type = 2,
+	    .length = sizeof(serial),
+	    .irq = 4,
+	    .gsi = X86_GSI_SERIAL,
+	    .flags = MADT_HIGH_EDGE,
 	};
 	static const struct acpi_madt_nmi nmi = {
-		.type = 4,
-		.length = sizeof(nmi),
-		.uid = 0xff,
-		.lint = 1,
+	    .type = 4,
+	    .length = sizeof(nmi),
+	    .uid = 0xff,
+	    .lint = 1,
 	};
 	size_t start = table_begin(&t->out, "APIC", 6);
 	unsigned i;

@@ -19,8 +19,8 @@ struct acpi_mmio_dev {
 };
 
 struct acpi_config {
-	unsigned ncpus; /* APIC ids 0 .. ncpus-1 */
-	bool pci;	/* host bridge, MCFG */
+	unsigned ncpus;				 /* APIC ids 0 .. ncpus-1 */
+	bool pci;				 /* host bridge, MCFG */
 	const struct acpi_mmio_dev *virtio_mmio; /* LNRO0005 nodes, in this order */
 	unsigned nvirtio_mmio;
 };

@@ -116,8 +116,9 @@ static size_t encode_int(uint8_t out[9], uint64_t v)
 void aml_int(struct aml *aml, uint64_t v)
 {
 	uint8_t b[9];
+	size_t len = encode_int(b, v);
 
-	aml_bytes(aml, b, encode_int(b, v));
+	aml_bytes(aml, b, len);
 }
 
 /* 20.2.2: a name segment has four characters, filled up with '_'. */
@@ -268,8 +269,9 @@ static size_t encode_pkg_length(uint8_t out[4], size_t body)
 void aml_end(struct aml *aml, size_t mark)
 {
 	uint8_t b[4];
+	size_t len = encode_pkg_length(b, aml->len - mark);
 
-	insert(aml, mark, b, encode_pkg_length(b, aml->len - mark));
+	insert(aml, mark, b, len);
 }
 
 void aml_port_u32(struct aml *aml, const char *region, const char *field, uint16_t port)
@@ -317,10 +319,12 @@ size_t aml_crs(struct aml *aml)
 void aml_crs_end(struct aml *aml, size_t mark)
 {
 	uint8_t b[9];
+	size_t len;
 
 	aml_u8(aml, RES_END);
 	aml_u8(aml, 0); /* 6.4.2.9: a checksum of 0 counts as right */
-	insert(aml, mark, b, encode_int(b, aml->len - mark));
+	len = encode_int(b, aml->len - mark);
+	insert(aml, mark, b, len);
 	aml_end(aml, mark);
 }
 

@@ -20,7 +20,7 @@ struct boot_config {
 	gpa_t acpi_rsdp;     /* 0: none */
 };
 
-/* bzImage (64-bit entry) or ELF vmlinux (PVH note first, else 64-bit entry), told by their magic. */
+/* bzImage (64-bit entry) or ELF (PVH note first, else 64-bit entry), told by their magic. */
 int boot_load(struct guest_memory *mem, const struct boot_config *config, struct boot_entry *entry,
 	      struct error *err);
 

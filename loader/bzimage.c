@@ -63,7 +63,7 @@ static int check_protocol(const struct bzimage *bz, struct error *err)
 	if (hdr->version < PROTOCOL_MIN || !(hdr->xloadflags & XLF_KERNEL_64))
 		return image_error(bz->img, err, ENOEXEC,
 				   "has no 64-bit entry (boot protocol %u.%02u%s): kernels of"
-				   " protocol 2.12 with XLF_KERNEL_64 can be started",
+				   " protocol 2.12 or later with XLF_KERNEL_64 can be started",
 				   hdr->version >> 8, hdr->version & 0xff,
 				   hdr->version < PROTOCOL_MIN ? "" : ", 32-bit code only");
 	if (!(hdr->loadflags & LOADED_HIGH))

@@ -68,7 +68,7 @@ static int read_headers(struct elf *elf, struct error *err)
 
 static bool is_load(const Elf64_Phdr *ph)
 {
-	return ph->p_type == PT_LOAD && ph->p_memsz > 0;
+	return ph->p_type == PT_LOAD && (ph->p_memsz > 0 || ph->p_filesz > 0);
 }
 
 static int check_segment(const struct elf *elf, unsigned i, const struct guest_memory *mem,
@@ -191,12 +191,12 @@ static int resolve_entry(const struct elf *elf, uint64_t entry, gpa_t *gpa, stru
 static void make_header(struct kernel *kernel)
 {
 	struct setup_header hdr = {
-		.boot_flag = 0xaa55,
-		.header = 0x53726448, /* "HdrS" */
-		.version = 0x020c,
-		.loadflags = LOADED_HIGH,
-		.kernel_alignment = 0x1000000,
-		.cmdline_size = CMDLINE_MAX,
+	    .boot_flag = 0xaa55,
+	    .header = 0x53726448, /* "HdrS" */
+	    .version = 0x020c,
+	    .loadflags = LOADED_HIGH,
+	    .kernel_alignment = 0x1000000,
+	    .cmdline_size = CMDLINE_MAX,
 	};
 
 	memcpy(kernel->header, &hdr, sizeof(hdr));

@@ -16,9 +16,8 @@
 
 #define MP_SPEC_1_4 4
 #define ISA_BUS	    0
-#define MAX_CPUS    254 /* the IOAPIC takes the APIC id after the last CPU's, and 0xff is everybody \
-			 */
-#define ALL_LAPICS 0xff
+#define MAX_CPUS    254 /* the IOAPIC has the id after the last CPU's; 0xff is everybody */
+#define ALL_LAPICS  0xff
 
 /* 4.1 */
 struct mp_pointer {
@@ -118,12 +117,12 @@ static void put_cpus(struct writer *w, unsigned ncpus)
 
 	for (i = 0; i < ncpus; i++) {
 		struct mp_cpu cpu = {
-			.type = MP_CPU,
-			.apic_id = i,
-			.apic_version = LAPIC_VERSION,
-			.flags = CPU_ENABLED | (i == 0 ? CPU_BOOT : 0),
-			.signature = CPU_SIGNATURE,
-			.features = CPU_FEATURES,
+		    .type = MP_CPU,
+		    .apic_id = i,
+		    .apic_version = LAPIC_VERSION,
+		    .flags = CPU_ENABLED | (i == 0 ? CPU_BOOT : 0),
+		    .signature = CPU_SIGNATURE,
+		    .features = CPU_FEATURES,
 		};
 
 		put(w, &cpu, sizeof(cpu));
@@ -155,16 +154,16 @@ static void put_local_irqs(struct writer *w)
 {
 	/* The 8259s reach the boot CPU only; an NMI everybody. */
 	static const struct mp_irq extint = {
-		.type = MP_LOCAL_INT,
-		.irq_type = MP_EXTINT,
-		.bus = ISA_BUS,
+	    .type = MP_LOCAL_INT,
+	    .irq_type = MP_EXTINT,
+	    .bus = ISA_BUS,
 	};
 	static const struct mp_irq nmi = {
-		.type = MP_LOCAL_INT,
-		.irq_type = MP_NMI,
-		.bus = ISA_BUS,
-		.apic_id = ALL_LAPICS,
-		.pin = 1,
+	    .type = MP_LOCAL_INT,
+	    .irq_type = MP_NMI,
+	    .bus = ISA_BUS,
+	    .apic_id = ALL_LAPICS,
+	    .pin = 1,
 	};
 
 	put(w, &extint, sizeof(extint));
@@ -174,10 +173,10 @@ static void put_local_irqs(struct writer *w)
 static void finish(const struct writer *w)
 {
 	struct mp_header header = {
-		.length = w->len,
-		.spec = MP_SPEC_1_4,
-		.entries = w->entries,
-		.lapic = X86_LAPIC,
+	    .length = w->len,
+	    .spec = MP_SPEC_1_4,
+	    .entries = w->entries,
+	    .lapic = X86_LAPIC,
 	};
 
 	memcpy(header.signature, "PCMP", 4);

@@ -61,13 +61,14 @@ int pvh_write(const struct guest_memory *mem, const struct initrd *initrd, gpa_t
 {
 	struct e820_range map[E820_MAX];
 	struct pvh_page page = {
-		.info = {
-			.magic = PVH_MAGIC,
-			.version = PVH_VERSION,
-			.cmdline_paddr = X86_CMDLINE,
-			.rsdp_paddr = rsdp,
-			.memmap_paddr = addr_of(offsetof(struct pvh_page, memmap)),
-			.memmap_entries = e820_build(mem, map),
+	    .info =
+		{
+		    .magic = PVH_MAGIC,
+		    .version = PVH_VERSION,
+		    .cmdline_paddr = X86_CMDLINE,
+		    .rsdp_paddr = rsdp,
+		    .memmap_paddr = addr_of(offsetof(struct pvh_page, memmap)),
+		    .memmap_entries = e820_build(mem, map),
 		},
 	};
 	unsigned i;
