@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the loader's tests share: guest memory between inaccessible pages, so that a write beside it
+ * ends the test, and files that exist in memory only.
+ */
+#ifndef MVMM_TESTS_LOADER_TEST_H
+#define MVMM_TESTS_LOADER_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm/error.h"
+#include "vmm/memory.h"
+
+#define KIB 1024ULL
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+#define GUARD (64 * KIB)
+
+static inline void *guarded_map(uint64_t size)
+{
+	uint8_t *p = mmap(NULL, size + 2 * GUARD, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	assert_int_equal(mprotect(p + GUARD, size, PROT_READ | PROT_WRITE), 0);
+	return p + GUARD;
+}
+
+/* `high` bytes above 4 GiB may be 0. */
+static inline struct guest_memory guest_alloc(uint64_t low, uint64_t high)
+{
+	struct guest_memory mem = {0};
+
+	assert_int_equal(guest_memory_add(&mem, 0, low, guarded_map(low)), 0);
+	if (high)
+		assert_int_equal(guest_memory_add(&mem, 4 * GIB, high, guarded_map(high)), 0);
+	return mem;
+}
+
+static inline void guest_free(struct guest_memory *mem)
+{
+	for (unsigned i = 0; i < mem->nslots; i++)
+		munmap(mem->slot[i].hva - GUARD, mem->slot[i].size + 2 * GUARD);
+}
+
+static inline void *guest_at(const struct guest_memory *mem, gpa_t gpa, uint64_t len)
+{
+	void *p = guest_memory_ptr(mem, gpa, len);
+
+	assert_non_null(p);
+	return p;
+}
+
+/* A file of this content; `path` opens it as often as wanted until file_close(). */
+struct test_file {
+	int fd;
+	char path[64];
+};
+
+static inline struct test_file file_make(const void *data, size_t len)
+{
+	struct test_file f = {.fd = memfd_create("test", MFD_CLOEXEC)};
+
+	assert_true(f.fd >= 0);
+	assert_int_equal(write(f.fd, data, len), len);
+	snprintf(f.path, sizeof(f.path), "/proc/self/fd/%d", f.fd);
+	return f;
+}
+
+static inline void file_close(struct test_file *f)
+{
+	close(f->fd);
+}
+
+/* An error as people must see it: a negative errno and one line with `part` in it. */
+static inline void assert_error(int ret, const struct error *err, const char *part)
+{
+	assert_true(ret < 0);
+	assert_true(ret >= -4095);
+	assert_true(err->text[0] != '\0');
+	assert_null(strchr(err->text, '\n'));
+	if (!strstr(err->text, part))
+		fail_msg("\"%s\" does not say \"%s\"", err->text, part);
+}
+
+/* A sequence that looks random and is the same in every run. */
+static inline uint32_t test_random(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+#endif
