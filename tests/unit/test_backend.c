@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening images: what is refused, what is said, which engine is chosen. Host faults that a test
+ * cannot cause are made by our own open() and statx(), which the linker prefers to libc's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "virtio/blk/backend.h"
+
+static struct {
+	int open_errno;		  /* what open() of an image says; 0: the truth */
+	bool dio;		  /* statx() tells the following about direct I/O */
+	uint32_t mem, offset;
+} fault;
+
+int open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	va_start(ap, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(ap, mode_t);
+	va_end(ap);
+	if (fault.open_errno) {
+		errno = fault.open_errno;
+		return -1;
+	}
+	return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int statx(int dirfd, const char *restrict path, int flags, unsigned mask,
+	  struct statx *restrict stx)
+{
+	const int ret = syscall(SYS_statx, dirfd, path, flags, mask, stx);
+
+#ifdef STATX_DIOALIGN
+	if (!ret && fault.dio) {
+		stx->stx_mask |= STATX_DIOALIGN;
+		stx->stx_dio_mem_align = fault.mem;
+		stx->stx_dio_offset_align = fault.offset;
+	}
+#endif
+	return ret;
+}
+
+struct rig {
+	char dir[64];
+	char path[96];
+	struct disk_config config;
+	struct block_backend be;
+	struct error err;
+	char said[1024]; /* on stderr, by the last open_image() */
+};
+
+static int setup(void **state)
+{
+	static struct rig rig;
+
+	memset(&rig, 0, sizeof(rig));
+	memset(&fault, 0, sizeof(fault));
+	/* /var/tmp: a real file system with O_DIRECT, where /tmp may be a tmpfs. */
+	snprintf(rig.dir, sizeof(rig.dir), "/var/tmp/mvmm-test-XXXXXX");
+	if (!mkdtemp(rig.dir))
+		return -1;
+	snprintf(rig.path, sizeof(rig.path), "%s/disk.img", rig.dir);
+	rig.config = (struct disk_config){
+		.path = rig.path, .cache = DISK_AUTO, .aio = DISK_AUTO, .block_size = 512,
+		.queue_size = 256, .aio_depth = 128, .cpu = -1,
+	};
+	*state = &rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *rig = *state;
+
+	memset(&fault, 0, sizeof(fault));
+	unlink(rig->path);
+	return rmdir(rig->dir);
+}
+
+static void make_file(const struct rig *rig, uint64_t size)
+{
+	const int fd = open(rig->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+/* block_backend_open() with stderr caught in rig->said. */
+static int open_image(struct rig *rig)
+{
+	int fds[2], saved, ret;
+	ssize_t n;
+
+	fflush(stderr);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	saved = dup(STDERR_FILENO);
+	dup2(fds[1], STDERR_FILENO);
+	close(fds[1]);
+	ret = block_backend_open(&rig->be, &rig->config, &rig->err);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	n = read(fds[0], rig->said, sizeof(rig->said) - 1);
+	rig->said[n > 0 ? n : 0] = '\0';
+	close(fds[0]);
+	return ret;
+}
+
+static void expect_refused(struct rig *rig, int code, const char *says)
+{
+	assert_int_equal(open_image(rig), -code);
+	if (!strstr(rig->err.text, says) || !strstr(rig->err.text, "disk.img"))
+		fail_msg("\"%s\" does not say \"%s\"", rig->err.text, says);
+	assert_null(strchr(rig->err.text, '\n'));
+}
+
+static void expect_open(struct rig *rig, enum disk_cache cache, enum disk_aio aio)
+{
+	if (open_image(rig))
+		fail_msg("%s", rig->err.text);
+	assert_int_equal(rig->be.cache, cache);
+	assert_int_equal(rig->be.aio, aio);
+	assert_int_equal(rig->be.direct, cache == DISK_CACHE_NONE);
+	assert_int_equal(!!(fcntl(rig->be.fd, F_GETFL) & O_DIRECT), cache == DISK_CACHE_NONE);
+}
+
+static void a_missing_image_is_refused(void **state)
+{
+	expect_refused(*state, ENOENT, "cannot open: No such file");
+}
+
+static void a_directory_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(mkdir(rig->path, 0700), 0);
+	expect_refused(rig, EINVAL, "is a directory");
+	rmdir(rig->path);
+}
+
+static void a_pipe_is_refused_and_not_waited_for(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(mkfifo(rig->path, 0600), 0);
+	expect_refused(rig, EINVAL, "is a pipe");
+}
+
+static void a_socket_is_refused(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct rig *rig = *state;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", rig->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	expect_refused(rig, EINVAL, "is a socket");
+	close(fd);
+}
+
+static void a_character_device_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(symlink("/dev/zero", rig->path), 0);
+	expect_refused(rig, EINVAL, "is a character device");
+}
+
+static void an_empty_image_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 0);
+	expect_refused(rig, EINVAL, "is empty");
+	make_file(rig, 511);
+	expect_refused(rig, EINVAL, "is empty (511 bytes)");
+	make_file(rig, 4095);
+	rig->config.block_size = 4096;
+	expect_refused(rig, EINVAL, "is empty");
+}
+
+static void an_image_that_may_only_be_read_suggests_readonly(void **state)
+{
+	static const int codes[] = { EACCES, EROFS, EPERM };
+	struct rig *rig = *state;
+
+	make_file(rig, 4096);
+	for (unsigned i = 0; i < 3; i++) {
+		fault.open_errno = codes[i];
+		rig->config.readonly = false;
+		expect_refused(rig, codes[i], "'readonly'");
+		rig->config.readonly = true;
+		expect_refused(rig, codes[i], "cannot open");
+		assert_null(strstr(rig->err.text, "'readonly'"));
+	}
+}
+
+static void a_device_the_host_uses_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 4096);
+	fault.open_errno = EBUSY;
+	expect_refused(rig, EBUSY, "mounted");
+}
+
+static void an_image_in_use_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	struct block_backend first;
+
+	make_file(rig, 4096);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	first = rig->be;
+	expect_refused(rig, EAGAIN, "locked by another process (mvmm or QEMU)");
+	rig->config.readonly = true;
+	expect_refused(rig, EAGAIN, "being written");
+	block_backend_close(&first);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	block_backend_close(&rig->be);
+}
+
+static void readonly_images_are_shared_and_opened_for_reading(void **state)
+{
+	struct rig *rig = *state;
+	struct block_backend first;
+
+	make_file(rig, 4096);
+	rig->config.readonly = true;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	first = rig->be;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_int_equal(fcntl(rig->be.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_true(rig->be.readonly);
+	assert_false(rig->be.can_discard);
+	assert_false(rig->be.can_write_zeroes);
+	assert_true(first.dev == rig->be.dev && first.ino == rig->be.ino);
+	block_backend_close(&rig->be);
+	block_backend_close(&first);
+}
+
+static void a_tail_is_hidden_with_a_warning_and_kept(void **state)
+{
+	struct rig *rig = *state;
+	char tail[37] = "the tail of somebody's file", now[37] = "";
+	int fd;
+
+	make_file(rig, 1000000 - 1000000 % 512);
+	fd = open(rig->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, tail, sizeof(tail), 1000000 - 1000000 % 512), sizeof(tail));
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_int_equal(rig->be.size, 1000000 - 1000000 % 512);
+	assert_non_null(strstr(rig->said, "last 37 bytes"));
+	/* The probe for discard must not have touched it. */
+	assert_int_equal(pread(fd, now, sizeof(now), rig->be.size), sizeof(now));
+	assert_memory_equal(now, tail, sizeof(tail));
+	close(fd);
+	block_backend_close(&rig->be);
+}
+
+static void whole_images_are_opened_without_a_word(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_string_equal(rig->said, "");
+	assert_int_equal(rig->be.size, 1 << 20);
+	assert_true(rig->be.can_discard);
+	assert_int_equal(rig->be.physical_block_size, 4096);
+	block_backend_close(&rig->be);
+}
+
+static void qcow2_magic_is_warned_of(void **state)
+{
+	struct rig *rig = *state;
+	int fd;
+
+	make_file(rig, 1 << 20);
+	fd = open(rig->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "QFI\xfb", 4, 0), 4);
+	close(fd);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_non_null(strstr(rig->said, "qcow2"));
+	block_backend_close(&rig->be);
+}
+
+static void the_engine_is_what_was_asked_for(void **state)
+{
+	static const struct {
+		int cache, aio;
+		enum disk_cache got_cache;
+		enum disk_aio got_aio;
+	} cases[] = {
+		{ DISK_AUTO, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_CACHE_NONE, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_CACHE_NONE, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS },
+		{ DISK_AUTO, DISK_AIO_NATIVE, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_AUTO, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS },
+		{ DISK_CACHE_WRITEBACK, DISK_AUTO, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS },
+		{ DISK_CACHE_UNSAFE, DISK_AIO_THREADS, DISK_CACHE_UNSAFE, DISK_AIO_THREADS },
+	};
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		rig->config.cache = cases[i].cache;
+		rig->config.aio = cases[i].aio;
+		expect_open(rig, cases[i].got_cache, cases[i].got_aio);
+		assert_string_equal(rig->said, "");
+		block_backend_close(&rig->be);
+	}
+}
+
+static void native_aio_without_direct_io_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	rig->config.cache = DISK_CACHE_WRITEBACK;
+	rig->config.aio = DISK_AIO_NATIVE;
+	expect_refused(rig, EINVAL, "aio=native needs cache=none");
+}
+
+static void without_direct_io_there_is_a_fallback_and_a_notice(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	fault.dio = true; /* 0 and 0: statx()'s way of saying no */
+	expect_open(rig, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS);
+	assert_non_null(strstr(rig->said, "using cache=writeback,aio=threads"));
+	assert_int_equal(rig->be.mem_align, 1);
+	assert_int_equal(rig->be.offset_align, 1);
+	block_backend_close(&rig->be);
+}
+
+static void what_was_named_is_not_replaced(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	fault.dio = true;
+	rig->config.cache = DISK_CACHE_NONE;
+	expect_refused(rig, EINVAL, "cannot use cache=none");
+	rig->config.cache = DISK_AUTO;
+	rig->config.aio = DISK_AIO_NATIVE;
+	expect_refused(rig, EINVAL, "cannot use aio=native");
+}
+
+static void host_blocks_larger_than_the_guests_fall_back(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	fault.dio = true;
+	fault.mem = 512;
+	fault.offset = 4096;
+	expect_open(rig, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS);
+	assert_non_null(strstr(rig->said, "block-size="));
+	block_backend_close(&rig->be);
+	rig->config.block_size = 4096;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_int_equal(rig->be.offset_align, 4096);
+	assert_string_equal(rig->said, "");
+	block_backend_close(&rig->be);
+}
+
+static void a_hard_link_is_the_same_image(void **state)
+{
+	struct rig *rig = *state;
+	struct block_backend first;
+	char link_path[128];
+
+	make_file(rig, 4096);
+	rig->config.readonly = true;
+	snprintf(link_path, sizeof(link_path), "%s/other.img", rig->dir);
+	assert_int_equal(link(rig->path, link_path), 0);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	first = rig->be;
+	rig->config.path = link_path;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_true(first.dev == rig->be.dev && first.ino == rig->be.ino);
+	block_backend_close(&rig->be);
+	block_backend_close(&first);
+	unlink(link_path);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_missing_image_is_refused),
+		T(a_directory_is_refused),
+		T(a_pipe_is_refused_and_not_waited_for),
+		T(a_socket_is_refused),
+		T(a_character_device_is_refused),
+		T(an_empty_image_is_refused),
+		T(an_image_that_may_only_be_read_suggests_readonly),
+		T(a_device_the_host_uses_is_refused),
+		T(an_image_in_use_is_refused),
+		T(readonly_images_are_shared_and_opened_for_reading),
+		T(a_tail_is_hidden_with_a_warning_and_kept),
+		T(whole_images_are_opened_without_a_word),
+		T(qcow2_magic_is_warned_of),
+		T(the_engine_is_what_was_asked_for),
+		T(native_aio_without_direct_io_is_refused),
+		T(without_direct_io_there_is_a_fallback_and_a_notice),
+		T(what_was_named_is_not_replaced),
+		T(host_blocks_larger_than_the_guests_fall_back),
+		T(a_hard_link_is_the_same_image),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
