@@ -17,7 +17,7 @@ struct control {
 	uint64_t limit; /* clock_ms() at which --timeout runs out, or CLOCK_NEVER */
 	/* control.c's own */
 	struct input input;
-	uint64_t next_check; /* once a second: halted? terminal ours again? */
+	uint64_t next_check;  /* once a second: halted? terminal ours again? */
 	uint64_t panic_limit; /* a panicked guest has until then to say more */
 };
 

@@ -42,7 +42,7 @@ static bool in_a_hurry(const struct ending *e)
 static void tell(struct ending *e)
 {
 	const char *path = e->machine->opt->result;
-	struct error err = { 0 };
+	struct error err = {0};
 	char line[256];
 
 	terminal_close(e->term);
@@ -89,8 +89,8 @@ static void *guard_main(void *arg)
 {
 	struct ending *e = arg;
 	struct pollfd pfd[2] = {
-		{ .fd = e->signal_fd, .events = POLLIN },
-		{ .fd = e->done_fd, .events = POLLIN },
+	    {.fd = e->signal_fd, .events = POLLIN},
+	    {.fd = e->done_fd, .events = POLLIN},
 	};
 
 	prctl(PR_SET_NAME, "ending");
@@ -190,7 +190,7 @@ int ending_run(struct ending *e)
 	report_vcpus(e);
 	drain_disks(e, e->decided + (hurry ? HURRY_DISKS_MS : PATIENT_MS));
 	e->res.dropped =
-		console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
+	    console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
 	if (e->res.stuck)
 		cut_short(e, 0); /* its thread still uses guest memory */
 	if (!atomic_exchange(&e->told, true))

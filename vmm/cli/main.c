@@ -19,8 +19,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ &run_command, run_main },
-	{ &check_command, check_main },
+    {&run_command, run_main},
+    {&check_command, check_main},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -49,7 +49,7 @@ static bool is_any(const char *word, const char *a, const char *b)
 int main(int argc, char **argv)
 {
 	const struct command *command;
-	struct error err = { 0 };
+	struct error err = {0};
 	int status;
 
 	if (argc < 2) {

@@ -65,7 +65,7 @@ static int wait_for_child(struct supervisor *s)
 /* A signal that came while there was no child to pass it to. */
 static void take_pending(struct supervisor *s)
 {
-	const struct timespec now = { 0 };
+	const struct timespec now = {0};
 	siginfo_t info;
 	int sig;
 
@@ -84,7 +84,7 @@ static void watch_signals(struct supervisor *s)
 
 int restart_supervise(const struct run_options *opt, uint64_t limit, struct error *err)
 {
-	struct supervisor s = { 0 };
+	struct supervisor s = {0};
 	const pid_t parent = getpid();
 	int status;
 

@@ -193,49 +193,46 @@ static int set_dry_run(void *into, const char *value, struct error *err)
 }
 
 static const struct option_spec run_options[] = {
-	{ "kernel", "FILE", "bzImage or ELF vmlinux; required", set_kernel },
-	{ "initrd", "FILE", "initial RAM filesystem", set_initrd },
-	{ "append", "STRING",
-	  "kernel command line, after our console=ttyS0 reboot=k\n"
-	  "panic=-1",
-	  set_append },
-	{ "no-default-append", NULL, "leave those out", set_no_default_append },
-	{ "memory", "SIZE", "guest RAM with K, M, G or T; default 256M", set_memory },
-	{ "cpus", "N", "vCPUs, 1 (default) to 254", set_cpus },
-	{ "disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, set_disk },
-	{ "transport", "pci|mmio", "how disks are attached; default pci", set_transport },
-	{ "mmio-cmdline", NULL,
-	  "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
-	  "command line instead of ACPI",
-	  set_mmio_cmdline },
-	{ "timeout", "SECONDS", "end the VM after that time (status 36)", set_timeout },
-	{ "on-reboot", "exit|restart", "what a guest reset does; default exit (status 32)",
-	  set_on_reboot },
-	{ "debug-exit", "[=PORT]",
-	  "a port that ends the VM with status (value << 1) | 1;\n"
-	  "default 0xf4",
-	  set_debug_exit },
-	{ "console", "stdio|none|file:PATH", "where the serial port goes; default stdio",
-	  set_console },
-	{ "panic-match", "STRING",
-	  "console text that tells a guest panic; empty: none;\n"
-	  "default 'Kernel panic - not syncing'",
-	  set_panic_match },
-	{ "result", "FILE", "write how the VM ended as one line of JSON", set_result },
-	{ "name", "NAME", "name of the VM in messages and results", set_name },
-	{ "verbose", NULL, "say more on stderr", set_verbose },
-	{ "dry-run", NULL, "check and open everything, print the machine, do not start",
-	  set_dry_run },
-	{ NULL, NULL, NULL, NULL },
+    {"kernel", "FILE", "bzImage or ELF vmlinux; required", set_kernel},
+    {"initrd", "FILE", "initial RAM filesystem", set_initrd},
+    {"append", "STRING",
+     "kernel command line, after our console=ttyS0 reboot=k\n"
+     "panic=-1",
+     set_append},
+    {"no-default-append", NULL, "leave those out", set_no_default_append},
+    {"memory", "SIZE", "guest RAM with K, M, G or T; default 256M", set_memory},
+    {"cpus", "N", "vCPUs, 1 (default) to 254", set_cpus},
+    {"disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, set_disk},
+    {"transport", "pci|mmio", "how disks are attached; default pci", set_transport},
+    {"mmio-cmdline", NULL,
+     "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
+     "command line instead of ACPI",
+     set_mmio_cmdline},
+    {"timeout", "SECONDS", "end the VM after that time (status 36)", set_timeout},
+    {"on-reboot", "exit|restart", "what a guest reset does; default exit (status 32)",
+     set_on_reboot},
+    {"debug-exit", "[=PORT]",
+     "a port that ends the VM with status (value << 1) | 1;\n"
+     "default 0xf4",
+     set_debug_exit},
+    {"console", "stdio|none|file:PATH", "where the serial port goes; default stdio", set_console},
+    {"panic-match", "STRING",
+     "console text that tells a guest panic; empty: none;\n"
+     "default 'Kernel panic - not syncing'",
+     set_panic_match},
+    {"result", "FILE", "write how the VM ended as one line of JSON", set_result},
+    {"name", "NAME", "name of the VM in messages and results", set_name},
+    {"verbose", NULL, "say more on stderr", set_verbose},
+    {"dry-run", NULL, "check and open everything, print the machine, do not start", set_dry_run},
+    {NULL, NULL, NULL, NULL},
 };
 
 const struct command_spec run_command = {
-	.name = "run",
-	.synopsis = "--kernel FILE [options]",
-	.summary = "Boots a Linux kernel in a virtual machine of its own.",
-	.options = run_options,
-	.epilogue =
-		"Exit status: 0 power-off, 1 host or set-up error, 2 usage, 32 reset, 33 crash,\n"
+    .name = "run",
+    .synopsis = "--kernel FILE [options]",
+    .summary = "Boots a Linux kernel in a virtual machine of its own.",
+    .options = run_options,
+    .epilogue = "Exit status: 0 power-off, 1 host or set-up error, 2 usage, 32 reset, 33 crash,\n"
 		"34 guest panic, 35 halted, 36 time limit, 128+n signal n, (v << 1) | 1 debug-exit "
 		"v.\n"
 		"On a terminal: Ctrl-A x quits, Ctrl-A h shows more keys.\n",
@@ -255,9 +252,9 @@ int run_options_parse(int argc, char **argv, struct run_options *opt, struct err
 	int ret;
 
 	*opt = (struct run_options){
-		.memory = 256ULL << 20,
-		.cpus = 1,
-		.panic_match = "Kernel panic - not syncing",
+	    .memory = 256ULL << 20,
+	    .cpus = 1,
+	    .panic_match = "Kernel panic - not syncing",
 	};
 	ret = options_parse(&run_command, argc, argv, opt, err);
 	return ret ? ret : check_together(opt, err);
