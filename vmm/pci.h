@@ -5,6 +5,12 @@
  *
  * ECAM and the window are one bus range each; the bridge finds the function by BAR under its own
  * lock, so a moved BAR never touches the sealed bus.
+ *
+ * Doorbells follow a BAR lazily. Linux switches decoding off and on around every BAR it sizes, and
+ * each ioeventfd that comes or goes costs KVM a grace period; so a function that stops decoding
+ * keeps its doorbells where they are (`bar_claimed`), and gives them up only when it decodes
+ * elsewhere or when another function's BAR comes to lie there. A guest that writes to such a stale
+ * doorbell kicks a queue: harmless.
  */
 #ifndef MVMM_PCI_H
 #define MVMM_PCI_H
@@ -20,6 +26,7 @@
 
 #define PCI_SLOTS	32
 #define PCI_CONFIG_SIZE 256
+#define PCI_ECAM_SIZE	0x100000ULL /* bus 0: 32 devices x 8 functions x 4 KiB */
 
 struct pci_func;
 
@@ -27,25 +34,37 @@ struct pci_func_ops {
 	/* An access inside BAR 0, on a vCPU's thread, without the bridge's lock. */
 	void (*bar_read)(struct pci_func *func, uint64_t off, void *data, unsigned len);
 	void (*bar_write)(struct pci_func *func, uint64_t off, const void *data, unsigned len);
-	/* BAR 0 decodes at `addr` from now on, or nowhere (`mapped` false). Doorbells follow. Under
-	 * the bridge's lock; called only on a real change. */
-	void (*bar_moved)(struct pci_func *func, gpa_t addr, bool mapped);
-	/* Bytes [off, off + len) of the configuration space: called after the bridge stored the
-	 * writable bits, for capabilities with a life of their own (MSI-X control, PCI_CFG).
-	 * Without the bridge's lock. May be NULL. */
+	/*
+	 * Doorbells of BAR 0 belong at `addr` from now on (`claimed`), or nowhere. Called on a real
+	 * change only: not when decoding is switched off, nor when it comes back at the same place.
+	 * Whoever had stale doorbells there has been told to remove them before. Under the bridge's
+	 * lock.
+	 */
+	void (*bar_moved)(struct pci_func *func, gpa_t addr, bool claimed);
+	/* The bridge stored the writable bits of bytes [off, off + len): for capabilities that do
+	 * something (MSI-X control). Under the bridge's lock, so in the order of the writes. May be
+	 * NULL. */
 	void (*config_written)(struct pci_func *func, unsigned off, unsigned len);
-	/* Refreshes such bytes before a read. May be NULL. Without the bridge's lock. */
-	void (*config_reading)(struct pci_func *func, unsigned off, unsigned len);
+	/* Accesses to the four bytes at `window`: [off, off + len) of them, without the bridge's
+	 * lock. Needed only where `window` is set. */
+	void (*window_read)(struct pci_func *func, unsigned off, void *data, unsigned len);
+	void (*window_write)(struct pci_func *func, unsigned off, const void *data, unsigned len);
 };
+
+struct pci_bus;
 
 /* One function and its 256 bytes of configuration. BAR 0 is its only BAR: 32-bit memory. */
 struct pci_func {
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE]; /* mask of the bits a guest may change */
 	uint32_t bar_size;		   /* power of two, at least 4 KiB; 0: no BAR */
-	gpa_t bar_addr;			   /* where it decodes, valid if bar_mapped */
-	bool bar_mapped;
-	uint8_t cap_end; /* where the next capability goes */
+	gpa_t bar_addr;			   /* where it decodes or decoded last, if bar_claimed */
+	bool bar_mapped;		   /* it decodes */
+	bool bar_claimed;		   /* its doorbells are at bar_addr */
+	uint8_t cap_end;		   /* where the next capability goes */
+	uint8_t window;	     /* offset of four configuration bytes that are no storage but a door to
+			      * elsewhere (VIRTIO_PCI_CAP_PCI_CFG); 0: none */
+	struct pci_bus *bus; /* set by pci_bus_add() */
 	const struct pci_func_ops *ops;
 	void *opaque;
 };
@@ -60,11 +79,15 @@ struct pci_bus {
 	gpa_t window_next; /* where the next BAR is preset */
 };
 
-/* Registers port 0xCF8/0xCFC on `pio`, ECAM and the BAR window on `mmio`. Main. */
+/* Registers port 0xCF8/0xCFC on `pio` (NULL: a machine without ports), ECAM and the BAR window on
+ * `mmio`. The window lies below 4 GiB. Main. */
 int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t ecam, gpa_t window,
 		 uint64_t window_size, struct error *err);
 
-/* Fills the header of a function: ids, class (24 bits), status with a capability list. */
+/* vCPUs stopped. */
+void pci_bus_destroy(struct pci_bus *pci);
+
+/* Fills the header of a function: ids, class (24 bits). The subsystem's vendor is the vendor. */
 void pci_func_init(struct pci_func *func, uint16_t vendor, uint16_t device, uint32_t class_code,
 		   uint8_t revision, uint16_t subsystem);
 
@@ -74,5 +97,8 @@ int pci_func_add_cap(struct pci_func *func, uint8_t id, const void *body, unsign
 
 /* Takes the next free slot, presets BAR 0 in the window. Returns the slot or -ENOSPC. */
 int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err);
+
+/* A copy of configuration bytes as they are at one moment. Not from ops that run under the lock. */
+void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsigned len);
 
 #endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The PCI host bridge: who answers a configuration access, and who a memory access in the window.
+ *
+ * Runs on vCPU threads. One lock guards configuration bytes and BAR placement; it is held for
+ * copies and for moving doorbells, never while a function works on an access. Must not know what
+ * any function is.
+ */
+#include "vmm/pci.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PCI_PORT_CONFIG	     0xcf8 /* address at +0, data at +4 */
+#define PCI_CONFIG_ENABLE    0x80000000u
+#define PCI_COMMAND_WRITABLE (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
+
+/* "QEMU PCIe Host bridge" in the list of ids: every guest knows it needs no driver. */
+#define BRIDGE_VENDOR 0x1b36
+#define BRIDGE_DEVICE 0x0008
+#define BRIDGE_CLASS  0x060000
+
+static void put16(uint8_t *config, unsigned off, uint16_t value)
+{
+	memcpy(config + off, &value, sizeof(value));
+}
+
+static void put32(uint8_t *config, unsigned off, uint32_t value)
+{
+	memcpy(config + off, &value, sizeof(value));
+}
+
+static uint16_t get16(const uint8_t *config, unsigned off)
+{
+	uint16_t value;
+
+	memcpy(&value, config + off, sizeof(value));
+	return value;
+}
+
+static uint32_t get32(const uint8_t *config, unsigned off)
+{
+	uint32_t value;
+
+	memcpy(&value, config + off, sizeof(value));
+	return value;
+}
+
+/* ---- BARs: under the lock -------------------------------------------------------------------- */
+
+static bool ranges_overlap(gpa_t a, uint64_t a_len, gpa_t b, uint64_t b_len)
+{
+	return a < b + b_len && b < a + a_len;
+}
+
+static void release_bar(struct pci_func *func)
+{
+	if (!func->bar_claimed)
+		return;
+	func->bar_claimed = false;
+	func->ops->bar_moved(func, 0, false);
+}
+
+/* Functions that do not decode lose doorbells they left in this place. Two that decode in one place
+ * are the guest's doing: the first in slot order answers, and KVM keeps the first doorbell. */
+static void evict_stale(struct pci_bus *pci, const struct pci_func *func, gpa_t addr)
+{
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		struct pci_func *other = pci->slot[i];
+
+		if (other && other != func && other->bar_claimed && !other->bar_mapped &&
+		    ranges_overlap(other->bar_addr, other->bar_size, addr, func->bar_size))
+			release_bar(other);
+	}
+}
+
+static bool in_window(const struct pci_bus *pci, gpa_t addr, uint64_t len)
+{
+	return addr >= pci->window && len <= pci->window_size &&
+	       addr - pci->window <= pci->window_size - len;
+}
+
+static void claim_bar(struct pci_bus *pci, struct pci_func *func, gpa_t addr)
+{
+	evict_stale(pci, func, addr);
+	func->bar_addr = addr;
+	func->bar_claimed = true;
+	func->ops->bar_moved(func, addr, true);
+}
+
+/* After a write to the command register or the BAR: what decodes now, and do the doorbells move? */
+static void update_bar(struct pci_bus *pci, struct pci_func *func)
+{
+	const bool decode = get16(func->config, PCI_COMMAND) & PCI_COMMAND_MEMORY;
+	/* Below bar_size only type bits are set, and ours are all 0. */
+	const gpa_t addr = get32(func->config, PCI_BASE_ADDRESS_0);
+
+	if (!func->bar_size)
+		return;
+	func->bar_mapped = decode && in_window(pci, addr, func->bar_size);
+	if (decode && !func->bar_mapped)
+		release_bar(func);
+	else if (decode && (!func->bar_claimed || func->bar_addr != addr))
+		claim_bar(pci, func, addr);
+}
+
+/* The function whose BAR holds all of [addr, addr + len), and where in it. */
+static struct pci_func *find_bar(struct pci_bus *pci, gpa_t addr, unsigned len, uint64_t *off)
+{
+	struct pci_func *found = NULL;
+
+	pthread_mutex_lock(&pci->lock);
+	for (unsigned i = 0; i < PCI_SLOTS && !found; i++) {
+		struct pci_func *func = pci->slot[i];
+
+		if (!func || !func->bar_mapped || addr < func->bar_addr)
+			continue;
+		*off = addr - func->bar_addr;
+		if (*off < func->bar_size && len <= func->bar_size - *off)
+			found = func;
+	}
+	pthread_mutex_unlock(&pci->lock);
+	return found;
+}
+
+static void window_read(void *opaque, uint64_t off, void *data, unsigned len)
+{
+	struct pci_bus *pci = opaque;
+	struct pci_func *func = find_bar(pci, pci->window + off, len, &off);
+
+	if (func)
+		func->ops->bar_read(func, off, data, len);
+}
+
+static void window_write(void *opaque, uint64_t off, const void *data, unsigned len)
+{
+	struct pci_bus *pci = opaque;
+	struct pci_func *func = find_bar(pci, pci->window + off, len, &off);
+
+	if (func)
+		func->ops->bar_write(func, off, data, len);
+}
+
+static const struct bus_ops window_ops = {window_read, window_write};
+
+/* ---- configuration space --------------------------------------------------------------------- */
+
+/* NULL for what is not there: other functions of a device, bytes beyond 256, and anything that is
+ * not within one aligned dword, as on the wire. */
+static struct pci_func *find_config(struct pci_bus *pci, unsigned devfn, unsigned off, unsigned len)
+{
+	struct pci_func *func;
+
+	if (devfn % 8 || devfn / 8 >= PCI_SLOTS || off >= PCI_CONFIG_SIZE || off % 4 + len > 4)
+		return NULL;
+	pthread_mutex_lock(&pci->lock);
+	func = pci->slot[devfn / 8];
+	pthread_mutex_unlock(&pci->lock);
+	return func;
+}
+
+static bool is_window(const struct pci_func *func, unsigned off)
+{
+	return func->window && off / 4 == func->window / 4u;
+}
+
+void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsigned len)
+{
+	pthread_mutex_lock(&func->bus->lock);
+	memcpy(data, func->config + off, len);
+	pthread_mutex_unlock(&func->bus->lock);
+}
+
+static void write_config(struct pci_func *func, unsigned off, const uint8_t *data, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++) {
+		const uint8_t mask = func->writable[off + i];
+		uint8_t *byte = &func->config[off + i];
+
+		*byte = (*byte & ~mask) | (data[i] & mask);
+	}
+}
+
+static void config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void *data, unsigned len)
+{
+	struct pci_func *func = find_config(pci, devfn, off, len);
+
+	if (!func)
+		memset(data, 0xff, len);
+	else if (is_window(func, off))
+		func->ops->window_read(func, off - func->window, data, len);
+	else
+		pci_func_read_config(func, off, data, len);
+}
+
+static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
+			 unsigned len)
+{
+	struct pci_func *func = find_config(pci, devfn, off, len);
+
+	if (!func)
+		return;
+	if (is_window(func, off)) {
+		func->ops->window_write(func, off - func->window, data, len);
+		return;
+	}
+	pthread_mutex_lock(&pci->lock);
+	write_config(func, off, data, len);
+	if (off / 4 == PCI_COMMAND / 4 || off / 4 == PCI_BASE_ADDRESS_0 / 4)
+		update_bar(pci, func);
+	if (func->ops && func->ops->config_written)
+		func->ops->config_written(func, off, len);
+	pthread_mutex_unlock(&pci->lock);
+}
+
+/* ---- the two ways to it ---------------------------------------------------------------------- */
+
+static void ecam_read(void *opaque, uint64_t off, void *data, unsigned len)
+{
+	config_read(opaque, off >> 12, off & 0xfff, data, len);
+}
+
+static void ecam_write(void *opaque, uint64_t off, const void *data, unsigned len)
+{
+	config_write(opaque, off >> 12, off & 0xfff, data, len);
+}
+
+static const struct bus_ops ecam_ops = {ecam_read, ecam_write};
+
+static uint32_t get_latch(struct pci_bus *pci)
+{
+	uint32_t address;
+
+	pthread_mutex_lock(&pci->lock);
+	address = pci->address;
+	pthread_mutex_unlock(&pci->lock);
+	return address;
+}
+
+/* Where the latch points: false when it is disabled, or to another bus, or has reserved bits set
+ * (some chipsets put register bits 8-11 there). */
+static bool decode_latch(struct pci_bus *pci, unsigned *devfn, unsigned *off)
+{
+	const uint32_t address = get_latch(pci);
+
+	*devfn = address >> 8 & 0xff;
+	*off += address & 0xfc;
+	return (address & 0xffff0000) == PCI_CONFIG_ENABLE;
+}
+
+static void port_read(void *opaque, uint64_t port, void *data, unsigned len)
+{
+	struct pci_bus *pci = opaque;
+	unsigned devfn, off = port - 4;
+	uint32_t address;
+
+	if (port == 0 && len == 4) {
+		address = get_latch(pci);
+		memcpy(data, &address, sizeof(address));
+	} else if (port >= 4 && decode_latch(pci, &devfn, &off)) {
+		config_read(pci, devfn, off, data, len);
+	}
+}
+
+/* Narrow writes to the latch are other registers on real chipsets (0xCF9): not ours. */
+static void port_write(void *opaque, uint64_t port, const void *data, unsigned len)
+{
+	struct pci_bus *pci = opaque;
+	unsigned devfn, off = port - 4;
+
+	if (port == 0 && len == 4) {
+		pthread_mutex_lock(&pci->lock);
+		memcpy(&pci->address, data, sizeof(pci->address));
+		pthread_mutex_unlock(&pci->lock);
+	} else if (port >= 4 && decode_latch(pci, &devfn, &off)) {
+		config_write(pci, devfn, off, data, len);
+	}
+}
+
+static const struct bus_ops port_ops = {port_read, port_write};
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
+
+int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t ecam, gpa_t window,
+		 uint64_t window_size, struct error *err)
+{
+	int ret;
+
+	memset(pci, 0, sizeof(*pci));
+	pci->window = pci->window_next = window;
+	pci->window_size = window_size;
+	pci_func_init(&pci->bridge, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0, 0);
+	pci->bridge.bus = pci;
+	pci->slot[0] = &pci->bridge;
+	ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &ecam_ops, pci, err);
+	if (!ret)
+		ret = bus_add(mmio, "PCI window", window, window_size, &window_ops, pci, err);
+	if (!ret && pio)
+		ret = bus_add(pio, "PCI configuration", PCI_PORT_CONFIG, 8, &port_ops, pci, err);
+	if (!ret)
+		pthread_mutex_init(&pci->lock, NULL);
+	return ret;
+}
+
+void pci_bus_destroy(struct pci_bus *pci)
+{
+	pthread_mutex_destroy(&pci->lock);
+}
+
+void pci_func_init(struct pci_func *func, uint16_t vendor, uint16_t device, uint32_t class_code,
+		   uint8_t revision, uint16_t subsystem)
+{
+	memset(func, 0, sizeof(*func));
+	put16(func->config, PCI_VENDOR_ID, vendor);
+	put16(func->config, PCI_DEVICE_ID, device);
+	put32(func->config, PCI_CLASS_REVISION, class_code << 8 | revision);
+	put16(func->config, PCI_SUBSYSTEM_VENDOR_ID, vendor);
+	put16(func->config, PCI_SUBSYSTEM_ID, subsystem);
+	put16(func->writable, PCI_COMMAND, PCI_COMMAND_WRITABLE);
+	func->cap_end = PCI_STD_HEADER_SIZEOF;
+}
+
+/* The byte that is to name the next capability: of the last one, or of the header. */
+static uint8_t *last_link(struct pci_func *func)
+{
+	unsigned off = PCI_CAPABILITY_LIST;
+
+	while (func->config[off])
+		off = func->config[off] + PCI_CAP_LIST_NEXT;
+	return &func->config[off];
+}
+
+int pci_func_add_cap(struct pci_func *func, uint8_t id, const void *body, unsigned len)
+{
+	const unsigned off = func->cap_end;
+
+	if (off + len > PCI_CONFIG_SIZE - 4) /* so that cap_end never wraps */
+		return -ENOSPC;
+	memcpy(func->config + off, body, len);
+	func->config[off + PCI_CAP_LIST_ID] = id;
+	func->config[off + PCI_CAP_LIST_NEXT] = 0;
+	*last_link(func) = off;
+	func->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+	func->cap_end = (off + len + 3) & ~3u;
+	return off;
+}
+
+static int preset_bar(struct pci_bus *pci, struct pci_func *func, struct error *err)
+{
+	const gpa_t addr = (pci->window_next + func->bar_size - 1) & ~(func->bar_size - 1ULL);
+
+	if (!in_window(pci, addr, func->bar_size))
+		return error_setx(err, ENOSPC, "no room for one more BAR in the PCI window");
+	put32(func->config, PCI_BASE_ADDRESS_0, addr);
+	put32(func->writable, PCI_BASE_ADDRESS_0, -func->bar_size); /* what makes sizing work */
+	pci->window_next = addr + func->bar_size;
+	return 0;
+}
+
+int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err)
+{
+	unsigned slot = 0;
+	int ret;
+
+	while (slot < PCI_SLOTS && pci->slot[slot])
+		slot++;
+	if (slot == PCI_SLOTS)
+		return error_setx(err, ENOSPC, "PCI bus 0 is full: %u devices", PCI_SLOTS - 1);
+	ret = func->bar_size ? preset_bar(pci, func, err) : 0;
+	if (ret)
+		return ret;
+	func->bus = pci;
+	pci->slot[slot] = func;
+	return slot;
+}
