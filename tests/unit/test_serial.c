@@ -266,8 +266,11 @@ static void first_byte_after_enabling_interrupts_again(void **state)
 
 	out(f, UART_IER, UART_IER_THRI);
 	assert_int_equal(pulses(f), 1);
-	out(f, UART_TX, 'x');
-	assert_int_equal(pulses(f), 1);
+	for (unsigned i = 0; i < 2; i++) {
+		out(f, UART_TX, 'x');
+		assert_int_equal(pulses(f), 1);
+		out(f, UART_IER, UART_IER_THRI);
+	}
 }
 
 static void console_driver_polls_without_interrupts(void **state)
@@ -423,6 +426,9 @@ static void fifo_control_clears_the_receiver(void **state)
 	out(f, UART_FCR, 0);
 	assert_false(in(f, UART_LSR) & UART_LSR_DR);
 	assert_int_equal(in(f, UART_IIR), UART_IIR_NO_INT);
+	offer(f, "a");
+	out(f, UART_FCR, UART_FCR_CLEAR_RCVR); /* no bit is taken while the FIFOs are off */
+	assert_int_equal(in(f, UART_RX), 'a');
 }
 
 static void input_waits_for_room(void **state)
@@ -436,9 +442,10 @@ static void input_waits_for_room(void **state)
 	fifo_on(f);
 	assert_int_equal(serial_input(&f->uart, data, sizeof(data)), SERIAL_FIFO);
 	assert_int_equal(serial_input(&f->uart, data, 1), 0);
-	assert_false(readable(f->uart.space_fd, 0));
-	for (unsigned i = 0; i < SERIAL_FIFO / 2; i++)
+	for (unsigned i = 0; i < SERIAL_FIFO / 2; i++) {
+		assert_false(readable(f->uart.space_fd, 0)); /* main is not woken for each byte */
 		in(f, UART_RX);
+	}
 	assert_true(readable(f->uart.space_fd, 0));
 	assert_int_equal(serial_input(&f->uart, data, SERIAL_FIFO / 2), SERIAL_FIFO / 2);
 	assert_false(readable(f->uart.space_fd, 0));
