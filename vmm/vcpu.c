@@ -25,7 +25,7 @@
 #include "vmm/kvm.h"
 
 #define KICK_SIGNAL SIGRTMIN
-#define VCPU_STACK (128 << 10)
+#define VCPU_STACK  (128 << 10)
 
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned id, struct error *err)
 {
@@ -141,7 +141,7 @@ static void handle_exit(struct vcpu *vcpu)
 	case KVM_EXIT_INTR:
 		break;
 	case KVM_EXIT_SHUTDOWN:
-		vcpu_crash(vcpu, "shutdown (on x86: a triple fault)");
+		vcpu_crash(vcpu, "triple fault");
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
 		vcpu_crash(vcpu, "the CPU refuses to enter the guest: hardware reason %#llx",

@@ -119,21 +119,27 @@ static void set_lvt(struct kvm_lapic_state *lapic, unsigned reg, uint32_t mode)
 	memcpy(&lapic->regs[reg], &mode, sizeof(mode));
 }
 
-/* Virtual wire mode (MP specification 1.4, 3.6.2.2): the PIC on LINT0, NMI on LINT1, both at the
- * boot CPU only. Left by firmware on a real machine. */
-static int set_virtual_wire(struct vcpu *vcpu, struct error *err)
+/*
+ * Virtual wire mode (MP specification 1.4, 3.6.2.2), as firmware leaves it: the PIC on LINT0, NMI on
+ * LINT1, both at the boot CPU only. The other APICs are set to what they are, because that is what
+ * enters them into KVM's map of APIC ids: without it a boot CPU that has not enabled its own APIC
+ * first sends INIT to nobody.
+ */
+static int set_lapic(struct vcpu *vcpu, struct error *err)
 {
 	struct kvm_lapic_state lapic;
 	int ret;
 
 	ret = kvm_ioctl(vcpu->fd, KVM_GET_LAPIC, &lapic);
 	if (ret < 0)
-		return error_set(err, -ret, "KVM_GET_LAPIC");
-	set_lvt(&lapic, APIC_LVT_LINT0, APIC_MODE_EXTINT);
-	set_lvt(&lapic, APIC_LVT_LINT1, APIC_MODE_NMI);
+		return error_set(err, -ret, "KVM_GET_LAPIC of vCPU %u", vcpu->id);
+	if (vcpu->id == 0) {
+		set_lvt(&lapic, APIC_LVT_LINT0, APIC_MODE_EXTINT);
+		set_lvt(&lapic, APIC_LVT_LINT1, APIC_MODE_NMI);
+	}
 	ret = kvm_ioctl(vcpu->fd, KVM_SET_LAPIC, &lapic);
 	if (ret < 0)
-		return error_set(err, -ret, "KVM_SET_LAPIC");
+		return error_set(err, -ret, "KVM_SET_LAPIC of vCPU %u", vcpu->id);
 	return 0;
 }
 
@@ -156,8 +162,8 @@ int arch_vcpu_init(struct vcpu *vcpu, struct error *err)
 
 	if (!ret)
 		ret = x86_msr_init(vcpu, err);
-	if (!ret && vcpu->id == 0)
-		ret = set_virtual_wire(vcpu, err);
+	if (!ret)
+		ret = set_lapic(vcpu, err);
 	if (!ret)
 		ret = set_mp_state(vcpu, err);
 	return ret;

@@ -23,15 +23,15 @@
 #define F1_ECX_HYPERVISOR   (1u << 31)
 
 /* Leaf 7: AMX, useless without its tile state (leaf 0xD, EAX bits 17 and 18). */
-#define F7_EDX_AMX     ((1u << 22) | (1u << 24) | (1u << 25))
-#define F7_1_EAX_AMX   (1u << 21)
-#define FD_EAX_TILE    ((1u << 17) | (1u << 18))
+#define F7_EDX_AMX   ((1u << 22) | (1u << 24) | (1u << 25))
+#define F7_1_EAX_AMX (1u << 21)
+#define FD_EAX_TILE  ((1u << 17) | (1u << 18))
 
 #define F80000007_EDX_INVARIANT_TSC (1u << 8)
 
-#define KVM_CPUID_BASE	  0x40000000
-#define KVM_CPUID_TIMING  0x40000010
-#define KVM_APIC_BUS_KHZ  1000000 /* KVM's local APIC timer counts nanoseconds */
+#define KVM_CPUID_BASE	 0x40000000
+#define KVM_CPUID_TIMING 0x40000010
+#define KVM_APIC_BUS_KHZ 1000000 /* KVM's local APIC timer counts nanoseconds */
 
 static struct x86_cpuid *cpuid_alloc(unsigned entries)
 {

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lines on stderr, and that a guest cannot make a flood of them; see vmm/log.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "vmm/log.h"
+
+/* stderr as packets: one per write(2). */
+struct capture {
+	int saved;
+	int fd;
+};
+
+static void capture_begin(struct capture *cap)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	cap->saved = dup(STDERR_FILENO);
+	dup2(pair[1], STDERR_FILENO);
+	close(pair[1]);
+	cap->fd = pair[0];
+}
+
+static void capture_end(struct capture *cap)
+{
+	dup2(cap->saved, STDERR_FILENO);
+	close(cap->saved);
+}
+
+/* The next write(2) as a string, or NULL when there was none. */
+static const char *next_line(struct capture *cap, char *buf, size_t size)
+{
+	ssize_t n = recv(cap->fd, buf, size - 1, 0);
+
+	if (n <= 0)
+		return NULL;
+	buf[n] = 0;
+	return buf;
+}
+
+static void each_line_is_one_write_with_the_name_in_front(void **state)
+{
+	struct capture cap;
+	char buf[2048];
+
+	capture_begin(&cap);
+	log_error("a %d", 1);
+	log_warn("b");
+	log_info("c");
+	capture_end(&cap);
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: error: a 1\n");
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: warning: b\n");
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: c\n");
+	assert_null(next_line(&cap, buf, sizeof(buf)));
+	close(cap.fd);
+}
+
+static void verbose_lines_are_silent_unless_asked_for(void **state)
+{
+	struct capture cap;
+	char buf[64];
+
+	capture_begin(&cap);
+	log_verbose("no");
+	log_set_verbose(true);
+	log_verbose("yes");
+	log_set_verbose(false);
+	log_verbose("no");
+	capture_end(&cap);
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: yes\n");
+	assert_null(next_line(&cap, buf, sizeof(buf)));
+	close(cap.fd);
+}
+
+static void a_long_line_is_cut_and_still_ends(void **state)
+{
+	struct capture cap;
+	char text[4000], buf[4096];
+	const char *line;
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	capture_begin(&cap);
+	log_info("%s", text);
+	capture_end(&cap);
+	line = next_line(&cap, buf, sizeof(buf));
+	assert_non_null(line);
+	assert_in_range(strlen(line), 500, 1024);
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
+	close(cap.fd);
+}
+
+static void the_budget_of_a_window_is_bounded(void **state)
+{
+	struct log_limit limit = { 0 };
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < 1000; i++)
+		taken += log_limit_take(&limit, 7) > 0;
+	assert_int_equal(taken, LOG_GUEST_BURST);
+}
+
+static void the_last_line_of_a_budget_is_known_as_such(void **state)
+{
+	struct log_limit limit = { 0 };
+
+	for (unsigned left = LOG_GUEST_BURST; left > 0; left--)
+		assert_int_equal(log_limit_take(&limit, 7), left);
+	assert_int_equal(log_limit_take(&limit, 7), 0);
+}
+
+static void a_new_window_brings_a_new_budget(void **state)
+{
+	struct log_limit limit = { 0 };
+
+	for (unsigned i = 0; i < 100; i++)
+		log_limit_take(&limit, 7);
+	assert_int_equal(log_limit_take(&limit, 8), LOG_GUEST_BURST);
+	/* A thread that read the clock before the change gets no budget of its own. */
+	for (unsigned i = 0; i < 100; i++)
+		log_limit_take(&limit, 8);
+	assert_int_equal(log_limit_take(&limit, 7), 0);
+	assert_int_equal(log_limit_take(&limit, 8), 0);
+}
+
+static void a_zeroed_limit_works_in_window_zero(void **state)
+{
+	struct log_limit limit = { 0 };
+
+	assert_int_equal(log_limit_take(&limit, 0), LOG_GUEST_BURST);
+}
+
+static void guest_messages_stop_and_say_so(void **state)
+{
+	struct log_limit limit = { 0 };
+	unsigned lines = 0, notices = 0;
+	struct capture cap;
+	const char *line;
+	char buf[256];
+
+	capture_begin(&cap);
+	for (unsigned i = 0; i < 1000; i++)
+		log_guest(&limit, "broken ring");
+	capture_end(&cap);
+	while ((line = next_line(&cap, buf, sizeof(buf)))) {
+		assert_int_equal(strncmp(line, "mvmm: guest: broken ring", 24), 0);
+		notices += strstr(line, "held back") != NULL;
+		lines++;
+	}
+	/* The clock may have gone into the next window once. */
+	assert_true(lines == LOG_GUEST_BURST || lines == 2 * LOG_GUEST_BURST);
+	assert_int_equal(notices, lines / LOG_GUEST_BURST);
+	close(cap.fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_line_is_one_write_with_the_name_in_front),
+		cmocka_unit_test(verbose_lines_are_silent_unless_asked_for),
+		cmocka_unit_test(a_long_line_is_cut_and_still_ends),
+		cmocka_unit_test(the_budget_of_a_window_is_bounded),
+		cmocka_unit_test(the_last_line_of_a_budget_is_known_as_such),
+		cmocka_unit_test(a_new_window_brings_a_new_budget),
+		cmocka_unit_test(a_zeroed_limit_works_in_window_zero),
+		cmocka_unit_test(guest_messages_stop_and_say_so),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
