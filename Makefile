@@ -66,6 +66,35 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 unit: $(unit)
 dataplane: $(dptest)
 
+# The guests of tests/guest: freestanding, at fixed addresses, booted by PVH or by the 64-bit entry.
+payload_cflags := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes \
+	-Wstrict-prototypes -Wpointer-arith -Wvla -Wno-unused-parameter $(if $(WERROR),-Werror) \
+	-I. -MMD -MP -ffreestanding -fno-pie -fno-stack-protector -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -mgeneral-regs-only -mno-red-zone
+payload_dir    := $(BUILD)/tests/guest
+payload_obj    := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard tests/guest/payload/*.[cS])))
+payloads       := $(if $(filter x86,$(ARCH)),$(payload_dir)/payload.elf $(payload_dir)/payload64.elf)
+
+.PHONY: payload
+payload: $(payloads)
+
+$(BUILD)/tests/guest/payload/%.o: tests/guest/payload/%.c
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(payload_cflags) -c -o $@ $<
+
+$(BUILD)/tests/guest/payload/%.o: tests/guest/payload/%.S
+	@mkdir -p $(@D)
+	$(say) AS $<
+	$(Q)$(CC) $(payload_cflags) -c -o $@ $<
+
+$(payload_dir)/payload.elf: $(payload_obj)
+$(payload_dir)/payload64.elf: $(filter-out %/pvh_note.o,$(payload_obj))
+$(payloads): tests/guest/payload/payload.ld
+	$(say) LD $@
+	$(Q)$(CC) -nostdlib -static -Wl,-T,tests/guest/payload/payload.ld -Wl,-z,noexecstack \
+		-Wl,--build-id=none -o $@ $(filter %.o,$^)
+
 # Everything below installs what it needs (as root) or says what is missing.
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
@@ -92,7 +121,7 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined unit dataplane
@@ -131,4 +160,5 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest))
+-include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest)) \
+	$(payload_obj:.o=.d)

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Interrupts as ring 3 sees them: a counter per vector that a stub of three instructions raises.
+ * And what only ring 0 may do, by a call gate of our own.
+ */
+#ifndef PAYLOAD_IRQ_H
+#define PAYLOAD_IRQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpuid {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+/* IDT, local APIC (x2APIC mode with `apic=x2` on the command line), PIC masked. Interrupts on. */
+void irq_init(void);
+bool irq_x2apic(void);
+
+/* A vector of one's own. */
+unsigned irq_alloc(void);
+uint32_t irq_seen(const unsigned *vectors, unsigned n); /* the sum */
+
+/* The message that makes `vector` on this CPU (SDM vol. 3, 11.11). */
+uint64_t irq_msi_address(void);
+
+/* An edge-triggered, active-high pin of the IOAPIC. */
+void irq_ioapic_route(unsigned pin, unsigned vector);
+uint32_t ioapic_read(unsigned reg);
+
+uint32_t apic_read(unsigned reg);
+void apic_write(unsigned reg, uint32_t value);
+
+/* Waits until irq_seen() of these is no longer `seen`, by HLT or by spinning. False after 5 s. */
+bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt);
+
+/* Calls `fn` in ring 0. */
+uint64_t ring0(uint64_t (*fn)(uint64_t arg), uint64_t arg);
+uint64_t ring0_irq_on(uint64_t unused);	       /* start.S */
+uint64_t ring0_triple_fault(uint64_t unused);  /* start.S */
+uint64_t ring0_halt(uint64_t unused);	       /* interrupts on */
+uint64_t ring0_halt_for_good(uint64_t unused); /* interrupts off */
+
+void cpu_id(uint32_t leaf, uint32_t subleaf, struct cpuid *out);
+bool cpu_is_kvm(void);
+uint64_t cpu_rdmsr(uint32_t msr);
+void cpu_wrmsr(uint32_t msr, uint64_t value);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verified random I/O: expected content, and a loop that keeps a number of requests in flight. */
+#include "workload.h"
+#include "io.h"
+#include "irq.h"
+#include "lib.h"
+
+#define WORDS	   (SECTOR / 8)
+#define STALL_US   5000000
+#define CKSUM_POLY 0x04c11db7
+
+void shadow_init(struct shadow *shadow, uint64_t sectors)
+{
+	shadow->sectors = sectors;
+	shadow->generation = alloc_pages(sectors * sizeof(*shadow->generation));
+	shadow->busy = alloc_pages(sectors);
+}
+
+static uint64_t sector_seed(const struct shadow *shadow, uint64_t sector)
+{
+	uint64_t state = sector << 32 | shadow->generation[sector];
+
+	return random_u64(&state);
+}
+
+void shadow_fill(const struct shadow *shadow, uint64_t sector, uint64_t *data)
+{
+	uint64_t seed = shadow->generation[sector] ? sector_seed(shadow, sector) : 0;
+
+	for (unsigned i = 0; i < WORDS; i++)
+		data[i] = seed ? seed + i * 0x9e3779b97f4a7c15 : 0;
+}
+
+bool shadow_check(const struct shadow *shadow, uint64_t sector, const uint64_t *data)
+{
+	uint64_t want[WORDS];
+
+	shadow_fill(shadow, sector, want);
+	for (unsigned i = 0; i < WORDS; i++) {
+		if (data[i] != want[i])
+			return false;
+	}
+	return true;
+}
+
+void shadow_zero(struct shadow *shadow, uint64_t sector, uint64_t n)
+{
+	memset(shadow->generation + sector, 0, n * sizeof(*shadow->generation));
+}
+
+static void cksum_table(uint32_t *table)
+{
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t c = i << 24;
+
+		for (unsigned bit = 0; bit < 8; bit++)
+			c = c & 0x80000000 ? c << 1 ^ CKSUM_POLY : c << 1;
+		table[i] = c;
+	}
+}
+
+uint32_t shadow_cksum(const struct shadow *shadow)
+{
+	uint32_t table[256], crc = 0;
+	uint64_t data[WORDS];
+
+	cksum_table(table);
+	for (uint64_t s = 0; s < shadow->sectors; s++) {
+		shadow_fill(shadow, s, data);
+		for (unsigned i = 0; i < SECTOR; i++)
+			crc = crc << 8 ^ table[crc >> 24 ^ ((uint8_t *)data)[i]];
+	}
+	for (uint64_t n = shadow->sectors * SECTOR; n; n >>= 8)
+		crc = crc << 8 ^ table[crc >> 24 ^ (n & 0xff)];
+	return ~crc;
+}
+
+static bool range_busy(const struct shadow *shadow, uint64_t sector, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (shadow->busy[sector + i])
+			return true;
+	}
+	return false;
+}
+
+/* A range that no request in flight touches: what it must hold would not be known. */
+static void choose_range(struct workload *w, struct blk_req *req)
+{
+	struct shadow *shadow = w->shadow;
+
+	do {
+		req->nsectors = 1 + random_u64(&w->seed) % w->max_sectors;
+		req->sector = random_u64(&w->seed) % (shadow->sectors - req->nsectors + 1);
+	} while (range_busy(shadow, req->sector, req->nsectors));
+	memset(shadow->busy + req->sector, 1, req->nsectors);
+}
+
+static bool submit(struct workload *w, struct blk_req *req)
+{
+	struct virtq *vq = &w->blk->queue[(req - w->req) % w->blk->nqueues];
+	bool write = random_u64(&w->seed) % 100 < w->write_percent;
+	unsigned nsg = 1 + random_u64(&w->seed) % BLK_MAX_SG;
+
+	if (!virtq_has_room(vq, nsg + 2))
+		return false;
+	choose_range(w, req);
+	for (uint32_t i = 0; write && i < req->nsectors; i++) {
+		w->shadow->generation[req->sector + i]++;
+		shadow_fill(w->shadow, req->sector + i, (uint64_t *)(req->data + i * SECTOR));
+	}
+	if (!write)
+		memset(req->data, 0x5a, req->nsectors * SECTOR);
+	return blk_add(vq, req, write ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, nsg);
+}
+
+static void check(struct workload *w, struct blk_req *req)
+{
+	bool read = req->hdr.type == VIRTIO_BLK_T_IN;
+
+	w->bad_status += req->status != VIRTIO_BLK_S_OK;
+	/* What the device wrote: the data of a read and the status byte (virtio 1.2, 2.7.8). */
+	w->bad_length += req->used_len != (read ? req->nsectors * SECTOR : 0) + 1;
+	for (uint32_t i = 0; read && i < req->nsectors; i++)
+		w->bad_data +=
+		    !shadow_check(w->shadow, req->sector + i, (uint64_t *)(req->data + i * SECTOR));
+	memset(w->shadow->busy + req->sector, 0, req->nsectors);
+}
+
+static unsigned reap(struct workload *w)
+{
+	unsigned n = 0;
+	struct blk_req *req;
+	uint32_t len;
+
+	for (unsigned q = 0; q < w->blk->nqueues; q++) {
+		while ((req = virtq_get(&w->blk->queue[q], &len))) {
+			req->used_len = len;
+			check(w, req);
+			w->idle[--w->in_flight] = req;
+			w->done++;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* A request whose chain does not fit stays idle until others have completed. */
+static void refill(struct workload *w)
+{
+	while (w->in_flight < w->depth && w->done + w->in_flight < w->total) {
+		if (!submit(w, w->idle[w->in_flight]))
+			break;
+		w->in_flight++;
+	}
+	for (unsigned q = 0; q < w->blk->nqueues; q++)
+		virtq_kick(&w->blk->queue[q]);
+}
+
+static uint32_t interrupts(const struct workload *w)
+{
+	return irq_seen(w->blk->dev->queue_vector, w->blk->dev->nvectors);
+}
+
+static bool wait_by_polling(struct workload *w)
+{
+	uint64_t deadline = time_us() + STALL_US;
+
+	while (time_us() < deadline) {
+		for (unsigned q = 0; q < w->blk->nqueues; q++) {
+			if (virtq_has_used(&w->blk->queue[q]))
+				return true;
+		}
+		cpu_relax();
+	}
+	return false;
+}
+
+/* Where nothing was used before interrupts were asked for, only an interrupt ends the wait: chains
+ * that are used without one are a failure. */
+static bool wait_by_interrupt(struct workload *w)
+{
+	struct virtio *dev = w->blk->dev;
+
+	for (unsigned q = 0; q < w->blk->nqueues; q++) {
+		if (!virtq_enable_irq(&w->blk->queue[q], 0))
+			return true;
+	}
+	if (!irq_wait(dev->queue_vector, dev->nvectors, w->irqs_handled, w->waiting == WAIT_HALT))
+		return false;
+	w->irqs_handled = interrupts(w);
+	if (dev->base)
+		dev->ops->ack(dev);
+	return true;
+}
+
+static void setup(struct workload *w)
+{
+	w->req = alloc_pages(w->depth * sizeof(*w->req));
+	w->idle = alloc_pages(w->depth * sizeof(*w->idle));
+	for (unsigned i = 0; i < w->depth; i++) {
+		w->req[i].data = alloc_pages(w->max_sectors * SECTOR);
+		w->idle[i] = &w->req[i];
+	}
+}
+
+static void set_irqs(struct workload *w)
+{
+	for (unsigned q = 0; q < w->blk->nqueues; q++) {
+		if (w->waiting == WAIT_POLL)
+			virtq_disable_irq(&w->blk->queue[q]);
+		else
+			virtq_enable_irq(&w->blk->queue[q], 0);
+	}
+}
+
+static uint64_t kicks(const struct workload *w)
+{
+	uint64_t n = 0;
+
+	for (unsigned q = 0; q < w->blk->nqueues; q++)
+		n += w->blk->queue[q].kicks;
+	return n;
+}
+
+bool workload_run(struct workload *w)
+{
+	uint32_t irqs_before = interrupts(w);
+	uint64_t kicks_before = kicks(w), begin;
+
+	setup(w);
+	set_irqs(w);
+	w->irqs_handled = irqs_before;
+	begin = time_us();
+	while (w->done < w->total && !w->stalled) {
+		refill(w);
+		if (reap(w) == 0)
+			w->stalled =
+			    !(w->waiting == WAIT_POLL ? wait_by_polling(w) : wait_by_interrupt(w));
+	}
+	w->us = time_us() - begin;
+	w->interrupts = interrupts(w) - irqs_before;
+	w->kicks = kicks(w) - kicks_before;
+	for (unsigned q = 0; q < w->blk->nqueues; q++)
+		virtq_disable_irq(&w->blk->queue[q]);
+	return !w->stalled && !w->bad_status && !w->bad_data && !w->bad_length;
+}
+
+void workload_report(const struct workload *w)
+{
+	note("%lu requests in %lu us, %lu kicks, %lu interrupts%s", w->done, w->us, w->kicks,
+	     w->interrupts, w->stalled ? ", STALLED" : "");
+	if (w->bad_status || w->bad_data || w->bad_length)
+		note("bad: %lu statuses, %lu sectors, %lu lengths", w->bad_status, w->bad_data,
+		     w->bad_length);
+}
