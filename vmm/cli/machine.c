@@ -92,8 +92,6 @@ static int add_ports(struct machine *m, struct error *err)
 		ret = cmos_init(&m->cmos, vm, err);
 	if (!ret)
 		ret = pvpanic_init(vm, err);
-	if (!ret && m->opt->debug_exit)
-		ret = debug_exit_init(vm, m->opt->debug_exit_port, err);
 	if (!ret && m->opt->transport == TRANSPORT_PCI)
 		ret = pci_bus_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, X86_PCI_BAR_BASE,
 				   X86_PCI_BAR_SIZE, err);
@@ -112,8 +110,15 @@ static int add_platform(struct machine *m, struct error *err)
 	ret = add_power(m, err);
 	if (ret)
 		goto remove_serial;
+	/* Last, so that a port of the user's choice is the one that is in the way. */
+	if (m->opt->debug_exit)
+		ret = debug_exit_init(&m->vm, m->opt->debug_exit_port, err);
+	if (ret)
+		goto remove_power;
 	return 0;
 
+remove_power:
+	line_destroy(&m->ged_line);
 remove_serial:
 	serial_destroy(&m->serial);
 	line_destroy(&m->serial_line);
