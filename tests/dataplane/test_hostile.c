@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A driver that lies: what the thread must answer to it, and that it goes on afterwards. H numbers are
+ * the cases of the hostile-guest list. Slow storage is made by our own io_submit(), which the linker
+ * prefers to libaio's. */
+#include "tests/dataplane/rig.h"
+
+#include <libaio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* While `hold` is set, requests are taken but reach the kernel only by release_held(). */
+static struct {
+	pthread_mutex_t lock;
+	bool hold;
+	io_context_t ctx;
+	unsigned n;
+	struct iocb *iocb[256];
+} slow = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static int really_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	const int ret = syscall(SYS_io_submit, ctx, n, iocb);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int io_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	int ret = n;
+
+	pthread_mutex_lock(&slow.lock);
+	if (slow.hold) {
+		slow.ctx = ctx;
+		memcpy(slow.iocb + slow.n, iocb, n * sizeof(*iocb));
+		slow.n += n;
+	} else {
+		ret = really_submit(ctx, n, iocb);
+	}
+	pthread_mutex_unlock(&slow.lock);
+	return ret;
+}
+
+static void hold_io(bool hold)
+{
+	pthread_mutex_lock(&slow.lock);
+	slow.hold = hold;
+	pthread_mutex_unlock(&slow.lock);
+}
+
+static void release_held(void)
+{
+	pthread_mutex_lock(&slow.lock);
+	if (slow.n)
+		assert_int_equal(really_submit(slow.ctx, slow.n, slow.iocb), slow.n);
+	slow.n = 0;
+	slow.hold = false;
+	pthread_mutex_unlock(&slow.lock);
+}
+
+static void wait_held(unsigned n)
+{
+	unsigned now;
+
+	for (unsigned i = 0; i < RIG_WAIT_MS; i++) {
+		pthread_mutex_lock(&slow.lock);
+		now = slow.n;
+		pthread_mutex_unlock(&slow.lock);
+		if (now == n)
+			return;
+		usleep(1000);
+	}
+	fail_msg("%u requests in flight, not %u", now, n);
+}
+
+static void expect_needs_reset(struct rig *rig)
+{
+	struct pollfd pfd = { .fd = rig->config_fd, .events = POLLIN };
+
+	assert_int_equal(poll(&pfd, 1, RIG_WAIT_MS), 1);
+	assert_true(atomic_load(&rig->needs_reset));
+}
+
+/* What a driver does about NEEDS_RESET, and that the disk then works. */
+static void expect_recovery(struct rig *rig)
+{
+	struct rig_req r = rig_req(rig, 512);
+	uint64_t count;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+	atomic_store(&rig->needs_reset, false);
+	assert_true(read(rig->config_fd, &count, sizeof(count)) > 0);
+	while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
+		;
+	fake_queue_reset(&rig->drv[0]);
+	assert_int_equal(rig_start(rig), 0);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+}
+
+static void H1_a_jumping_index_stops_the_device_until_reset(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT });
+
+	fake_queue_set_avail_idx(&rig->drv[0], 1000);
+	rig_ring(rig->kick_fd[0]);
+	expect_needs_reset(rig);
+	expect_recovery(rig);
+	rig_free(rig);
+}
+
+static void H4_a_head_offered_twice_in_one_batch_stops_the_device(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+
+	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+	fake_queue_offer(&rig->drv[0], rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 0, 512, 0));
+	rig_kick(rig, 0);
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	expect_needs_reset(rig);
+	expect_recovery(rig);
+	rig_free(rig);
+}
+
+/* CVE-2026-45782: the first one is still on its way to the disk. */
+static void H4_a_head_offered_again_while_in_flight_stops_the_device(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+	struct fake_done done;
+	int head;
+
+	hold_io(true);
+	head = rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 0, 512, 0);
+	rig_kick(rig, 0);
+	wait_held(1);
+	fake_queue_offer(&rig->drv[0], head);
+	rig_kick(rig, 0);
+	expect_needs_reset(rig);
+	/* What ends now is not put into a ring that is not to be touched. */
+	release_held();
+	expect_recovery(rig);
+	assert_false(fake_queue_poll(&rig->drv[0], &done));
+	rig_free(rig);
+}
+
+static void H6_chains_without_a_status_come_back_empty(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+	uint8_t before[512], after[512];
+
+	rig_peek(rig, 0, before, 512);
+	memset(rig_ptr(rig, r.data), 0xee, 512);
+	rig_header(rig, &r, VIRTIO_BLK_T_OUT, 0);
+	/* Header and data only; header alone; writable before readable. */
+	assert_int_equal(rig_do_chain(rig, (struct fake_buf[]){ { r.hdr, 16, 0 }, { r.data, 512, 0 } },
+				      2),
+			 0);
+	assert_int_equal(rig_do_chain(rig, (struct fake_buf[]){ { r.hdr, 16, 0 } }, 1), 0);
+	assert_int_equal(rig_do_chain(rig,
+				      (struct fake_buf[]){ { r.status, 1, W },
+							   { r.hdr, 16, 0 },
+							   { r.data, 512, 0 } },
+				      3),
+			 0);
+	assert_int_equal(rig_status(rig, &r), 0xff);
+	rig_peek(rig, 0, after, 512);
+	assert_memory_equal(before, after, 512);
+	assert_false(atomic_load(&rig->needs_reset));
+	rig_free(rig);
+}
+
+static void H6_a_header_that_is_writable_is_no_header(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+
+	rig_header(rig, &r, VIRTIO_BLK_T_IN, 0);
+	rig_do_chain(rig, (struct fake_buf[]){ { r.hdr, 16, W }, { r.data, 512, W }, { r.status, 1, W } },
+		     3);
+	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
+	rig_free(rig);
+}
+
+static void H7_a_header_in_pieces_and_a_glued_status_work(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 1024);
+	struct fake_buf buf[17];
+	uint8_t want[512];
+
+	rig_header(rig, &r, VIRTIO_BLK_T_IN, 9);
+	for (unsigned i = 0; i < 16; i++)
+		buf[i] = (struct fake_buf){ r.hdr + i, 1, 0 };
+	buf[16] = (struct fake_buf){ r.data, 513, W };
+	((uint8_t *)rig_ptr(rig, r.data))[512] = 0xff;
+	assert_int_equal(rig_do_chain(rig, buf, 17), 513);
+	rig_peek(rig, 9 * 512, want, 512);
+	assert_memory_equal(rig_ptr(rig, r.data), want, 512);
+	assert_int_equal(((uint8_t *)rig_ptr(rig, r.data))[512], VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+static void H8_odd_lengths_are_refused_and_odd_pieces_are_not(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 4096);
+	struct fake_buf buf[128] = { { r.hdr, 16, 0 } };
+	uint8_t want[512];
+
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 511), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 513), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 0), VIRTIO_BLK_S_OK);
+	/* 125 single bytes and 387 more. */
+	for (unsigned i = 0; i < 125; i++)
+		buf[1 + i] = (struct fake_buf){ r.data + 2 * i, 1, W };
+	buf[126] = (struct fake_buf){ r.data + 1000, 387, W };
+	buf[127] = (struct fake_buf){ r.status, 1, W };
+	rig_header(rig, &r, VIRTIO_BLK_T_IN, 3);
+	assert_int_equal(rig_do_chain(rig, buf, 128), 513);
+	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_OK);
+	rig_peek(rig, 3 * 512, want, 512);
+	assert_memory_equal(rig_ptr(rig, r.data + 1000), want + 125, 387);
+	rig_free(rig);
+}
+
+static void H8_H10_buffers_larger_than_memory_are_refused(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+
+	rig_header(rig, &r, VIRTIO_BLK_T_IN, 0);
+	rig_do_chain(rig,
+		     (struct fake_buf[]){ { r.hdr, 16, 0 },
+					  { r.data, 0xfffffe00, W },
+					  { r.data, 0x400, W },
+					  { r.status, 1, W } },
+		     4);
+	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
+	rig_header(rig, &r, VIRTIO_BLK_T_OUT, 0);
+	rig_do_chain(rig,
+		     (struct fake_buf[]){ { r.hdr, 16, 0 },
+					  { rig->guest.base + rig->guest.size - 256, 512, 0 },
+					  { r.status, 1, W } },
+		     3);
+	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
+	rig_free(rig);
+}
+
+static void H9_sectors_outside_the_disk_reach_no_file(void **state)
+{
+	static const uint64_t bad[] = { RIG_SECTORS, RIG_SECTORS - 1, 1ULL << 55, UINT64_MAX };
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 1024);
+	struct stat st;
+
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, bad[i], 1024),
+				 VIRTIO_BLK_S_IOERR);
+		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, bad[i], 1024),
+				 VIRTIO_BLK_S_IOERR);
+	}
+	assert_int_equal(rig_stat(&blk_dataplane_stats(rig->dp)->submits), 0);
+	assert_int_equal(stat(rig->path, &st), 0);
+	assert_int_equal(st.st_size, RIG_SIZE);
+	rig_free(rig);
+}
+
+/* The disk's content lands on rings, header and status of the request itself. What the ring then says
+ * is nonsense, and so is the answer; the thread must not care, and a reset must cure it. */
+static void H11_reads_over_the_ring_itself_do_no_harm(void **state)
+{
+	const struct rig_config config = { .dir = "/dev/shm" };
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct rig *rig = rig_new(config);
+		struct rig_req r = rig_req(rig, 512);
+		const gpa_t over[] = { rig->drv[0].config.desc, rig->drv[0].config.avail,
+				       rig->drv[0].config.used, r.hdr & ~511ULL };
+
+		r.data = over[i];
+		assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 8 * (200 + i), 512, 0) >= 0);
+		rig_kick(rig, 0);
+		for (unsigned k = 0; k < 50; k++) {
+			rig_ring(rig->kick_fd[0]);
+			usleep(100);
+		}
+		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+		atomic_store(&rig->needs_reset, false);
+		rig_ring(rig->config_fd);
+		expect_recovery(rig);
+		rig_free(rig);
+	}
+}
+
+static void H13_unknown_and_malformed_commands_are_answered(void **state)
+{
+	static const uint32_t types[] = { 2, 3, 5, 7, 14, 0xffffffff };
+	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
+	struct rig_req r = rig_req(rig, 4096);
+	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r.data);
+
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(rig_do(rig, &r, types[i], 0, 512), VIRTIO_BLK_S_UNSUPP);
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, UINT32_MAX, 0 };
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 16), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 15), VIRTIO_BLK_S_IOERR);
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, 8, 0x80 };
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(rig_stat(&blk_dataplane_stats(rig->dp)->errors), 10);
+	rig_free(rig);
+}
+
+static void H14_a_readonly_image_stays_as_it_is(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .readonly = true, .features = F_RANGES });
+	struct rig_req r = rig_req(rig, 4096);
+	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r.data);
+	struct stat before, after;
+
+	assert_int_equal(stat(rig->path, &before), 0);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_IOERR);
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, 8, 0 };
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 16), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(stat(rig->path, &after), 0);
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
+	assert_int_equal(before.st_blocks, after.st_blocks);
+	rig_free(rig);
+}
+
+static void H15_the_id_fits_any_room(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 64);
+	uint8_t *data = rig_ptr(rig, r.data);
+
+	memset(data, 0xaa, 64);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_GET_ID, 0, 3), VIRTIO_BLK_S_OK);
+	assert_memory_equal(data, "rig\xaa", 4);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_GET_ID, 0, 64), VIRTIO_BLK_S_OK);
+	assert_memory_equal(data, "rig-0815\0\0\0\0\0\0\0\0\0\0\0\0\xaa", 21);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_GET_ID, 0, 0), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+static void H16_a_flush_with_sector_and_data_flushes(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_FLUSH, 12345, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(rig_stat(&blk_dataplane_stats(rig->dp)->submits), 1);
+	rig_free(rig);
+}
+
+static void other_queues_of_a_broken_device_stop_too(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .nqueues = 2 });
+	struct rig_req r = rig_req(rig, 512);
+	struct fake_done done;
+
+	fake_queue_set_avail_idx(&rig->drv[1], 500);
+	rig_ring(rig->kick_fd[1]);
+	expect_needs_reset(rig);
+	rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 0, 512, 0);
+	rig_kick(rig, 0);
+	usleep(20000);
+	assert_false(fake_queue_poll(&rig->drv[0], &done));
+	fake_queue_reset(&rig->drv[1]);
+	expect_recovery(rig);
+	rig_free(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(H1_a_jumping_index_stops_the_device_until_reset),
+		cmocka_unit_test(H4_a_head_offered_twice_in_one_batch_stops_the_device),
+		cmocka_unit_test(H4_a_head_offered_again_while_in_flight_stops_the_device),
+		cmocka_unit_test(H6_chains_without_a_status_come_back_empty),
+		cmocka_unit_test(H6_a_header_that_is_writable_is_no_header),
+		cmocka_unit_test(H7_a_header_in_pieces_and_a_glued_status_work),
+		cmocka_unit_test(H8_odd_lengths_are_refused_and_odd_pieces_are_not),
+		cmocka_unit_test(H8_H10_buffers_larger_than_memory_are_refused),
+		cmocka_unit_test(H9_sectors_outside_the_disk_reach_no_file),
+		cmocka_unit_test(H11_reads_over_the_ring_itself_do_no_harm),
+		cmocka_unit_test(H13_unknown_and_malformed_commands_are_answered),
+		cmocka_unit_test(H14_a_readonly_image_stays_as_it_is),
+		cmocka_unit_test(H15_the_id_fits_any_room),
+		cmocka_unit_test(H16_a_flush_with_sector_and_data_flushes),
+		cmocka_unit_test(other_queues_of_a_broken_device_stop_too),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
