@@ -119,7 +119,8 @@ static void write_madt(struct tables *t, unsigned ncpus)
 	    .length = sizeof(ioapic),
 	    .address = X86_IOAPIC,
 	};
-	/* Linux's 8250 driver asks for IRQ 4 by its ISA number before it reads the DSDT. */
+	/* COM1 for kernels that ask for ISA interrupt 4: with no 8259 promised (the flags above)
+	 * they map none by themselves. */
 	static const struct acpi_madt_override serial = {
 	    .type = 2,
 	    .length = sizeof(serial),

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "loader/kernel.h"
 #include "vmm/error.h"
 #include "vmm/memory.h"
 
@@ -80,6 +81,45 @@ static inline struct test_file file_make(const void *data, size_t len)
 static inline void file_close(struct test_file *f)
 {
 	close(f->fd);
+}
+
+/* Loads a kernel file of this content with bzimage_load() or elf_load(). */
+static inline int load_file(int (*loader)(const struct image *, const struct guest_memory *,
+					  struct kernel *, struct error *),
+			    const struct guest_memory *mem, const void *data, size_t len,
+			    struct kernel *kernel, struct error *err)
+{
+	struct test_file f = file_make(data, len);
+	struct image img;
+	int ret;
+
+	memset(err, 0, sizeof(*err));
+	memset(kernel, 0, sizeof(*kernel));
+	ret = image_open(&img, "kernel", f.path, err);
+	if (!ret) {
+		ret = loader(&img, mem, kernel, err);
+		image_close(&img);
+	}
+	file_close(&f);
+	return ret;
+}
+
+/* A little-endian word of a table, and what all its bytes add up to. */
+static inline uint64_t word_at(const uint8_t *p, unsigned bytes)
+{
+	uint64_t v = 0;
+
+	memcpy(&v, p, bytes);
+	return v;
+}
+
+static inline uint8_t byte_sum(const uint8_t *p, size_t len)
+{
+	uint8_t sum = 0;
+
+	while (len--)
+		sum += *p++;
+	return sum;
 }
 
 /* An error as people must see it: a negative errno and one line with `part` in it. */

@@ -22,32 +22,15 @@ struct tables {
 	const uint8_t *dsdt;
 };
 
-static uint64_t get(const uint8_t *p, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	memcpy(&v, p, bytes);
-	return v;
-}
-
-static uint8_t sum(const uint8_t *p, size_t len)
-{
-	uint8_t s = 0;
-
-	while (len--)
-		s += *p++;
-	return s;
-}
-
 static const uint8_t *table_at(const struct guest_memory *mem, gpa_t gpa)
 {
 	const uint8_t *p = guest_at(mem, gpa, 36);
-	uint32_t len = get(p + 4, 4);
+	uint32_t len = word_at(p + 4, 4);
 
 	assert_true(gpa >= X86_ACPI_RSDP && gpa + len <= X86_ACPI_END);
 	assert_true(len >= 36);
 	assert_int_equal(gpa % 16, 0);
-	assert_int_equal(sum(p, len), 0);
+	assert_int_equal(byte_sum(p, len), 0);
 	return p;
 }
 
@@ -82,17 +65,17 @@ static struct tables build(unsigned ncpus, bool pci, unsigned nmmio)
 	rsdp = guest_at(&t.mem, gpa, 36);
 	assert_memory_equal(rsdp, "RSD PTR ", 8);
 	assert_int_equal(rsdp[15], 2);
-	assert_int_equal(get(rsdp + 20, 4), 36);
-	assert_int_equal(sum(rsdp, 20), 0);
-	assert_int_equal(sum(rsdp, 36), 0);
-	t.xsdt = table_at(&t.mem, get(rsdp + 24, 8));
+	assert_int_equal(word_at(rsdp + 20, 4), 36);
+	assert_int_equal(byte_sum(rsdp, 20), 0);
+	assert_int_equal(byte_sum(rsdp, 36), 0);
+	t.xsdt = table_at(&t.mem, word_at(rsdp + 24, 8));
 	assert_memory_equal(t.xsdt, "XSDT", 4);
-	t.nlisted = (get(t.xsdt + 4, 4) - 36) / 8;
+	t.nlisted = (word_at(t.xsdt + 4, 4) - 36) / 8;
 	assert_true(t.nlisted <= MAX_LISTED);
 	for (unsigned i = 0; i < t.nlisted; i++)
-		t.listed[i] = table_at(&t.mem, get(t.xsdt + 36 + 8 * i, 8));
+		t.listed[i] = table_at(&t.mem, word_at(t.xsdt + 36 + 8 * i, 8));
 	assert_non_null(find(&t, "FACP"));
-	t.dsdt = table_at(&t.mem, get(find(&t, "FACP") + 140, 8));
+	t.dsdt = table_at(&t.mem, word_at(find(&t, "FACP") + 140, 8));
 	assert_memory_equal(t.dsdt, "DSDT", 4);
 	return t;
 }
@@ -108,27 +91,27 @@ static void assert_port(const uint8_t *gas, uint64_t port)
 	assert_int_equal(gas[1], 8); /* bits */
 	assert_int_equal(gas[2], 0);
 	assert_int_equal(gas[3], 1); /* byte access */
-	assert_int_equal(get(gas + 4, 8), port);
+	assert_int_equal(word_at(gas + 4, 8), port);
 }
 
 static void the_fadt_announces_a_hardware_reduced_machine(void **state)
 {
 	struct tables t = build(1, true, 0);
 	const uint8_t *fadt = find(&t, "FACP");
-	uint32_t flags = get(fadt + 112, 4);
+	uint32_t flags = word_at(fadt + 112, 4);
 
-	assert_int_equal(get(fadt + 4, 4), 276);
+	assert_int_equal(word_at(fadt + 4, 4), 276);
 	assert_int_equal(fadt[8], 6);
 	assert_int_equal(fadt[131], 5);
-	assert_true(flags & 1 << 20);		    /* HW_REDUCED_ACPI */
-	assert_true(flags & 1 << 10);		    /* RESET_REG_SUP */
-	assert_true(flags & 1 << 4);		    /* no fixed power button */
-	assert_int_equal(get(fadt + 109, 2), 0x24); /* no 8042, no VGA, no CMOS RTC */
+	assert_true(flags & 1 << 20);			/* HW_REDUCED_ACPI */
+	assert_true(flags & 1 << 10);			/* RESET_REG_SUP */
+	assert_true(flags & 1 << 4);			/* no fixed power button */
+	assert_int_equal(word_at(fadt + 109, 2), 0x24); /* no 8042, no VGA, no CMOS RTC */
 	assert_port(fadt + 116, X86_PORT_POWER + POWER_RESET);
 	assert_int_equal(fadt[128], POWER_RESET_VALUE);
 	assert_port(fadt + 244, X86_PORT_POWER + POWER_SLEEP_CONTROL);
 	assert_port(fadt + 256, X86_PORT_POWER + POWER_SLEEP_STATUS);
-	assert_int_equal(get(fadt + 40, 4), get(fadt + 140, 8));
+	assert_int_equal(word_at(fadt + 40, 4), word_at(fadt + 140, 8));
 	teardown(&t);
 }
 
@@ -139,26 +122,26 @@ static void the_madt_lists_every_cpu_and_one_ioapic(void **state)
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		struct tables t = build(counts[i], true, 0);
 		const uint8_t *madt = find(&t, "APIC");
-		const uint8_t *end = madt + get(madt + 4, 4);
+		const uint8_t *end = madt + word_at(madt + 4, 4);
 		const uint8_t *p = madt + 44;
 		unsigned cpus = 0, ioapics = 0, overrides = 0, nmis = 0;
 
-		assert_int_equal(get(madt + 36, 4), X86_LAPIC);
+		assert_int_equal(word_at(madt + 36, 4), X86_LAPIC);
 		for (; p < end; p += p[1]) {
 			assert_true(p[1] >= 2 && p[1] <= end - p);
 			if (p[0] == 0) {
 				assert_int_equal(p[2], cpus); /* pairs with _UID */
 				assert_int_equal(p[3], cpus);
-				assert_int_equal(get(p + 4, 4), 1);
+				assert_int_equal(word_at(p + 4, 4), 1);
 				cpus++;
 			} else if (p[0] == 1) {
-				assert_int_equal(get(p + 4, 4), X86_IOAPIC);
-				assert_int_equal(get(p + 8, 4), 0);
+				assert_int_equal(word_at(p + 4, 4), X86_IOAPIC);
+				assert_int_equal(word_at(p + 8, 4), 0);
 				ioapics++;
 			} else if (p[0] == 2) {
 				assert_int_equal(p[3], 4);
-				assert_int_equal(get(p + 4, 4), X86_GSI_SERIAL);
-				assert_int_equal(get(p + 8, 2), 5); /* high, edge */
+				assert_int_equal(word_at(p + 4, 4), X86_GSI_SERIAL);
+				assert_int_equal(word_at(p + 8, 2), 5); /* high, edge */
 				overrides++;
 			} else if (p[0] == 4) {
 				assert_int_equal(p[2], 0xff);
@@ -183,9 +166,9 @@ static void pci_brings_an_mcfg_for_bus_0(void **state)
 	const uint8_t *mcfg = find(&t, "MCFG");
 
 	assert_non_null(mcfg);
-	assert_int_equal(get(mcfg + 4, 4), 60);
-	assert_int_equal(get(mcfg + 44, 8), X86_ECAM);
-	assert_int_equal(get(mcfg + 52, 2), 0);
+	assert_int_equal(word_at(mcfg + 4, 4), 60);
+	assert_int_equal(word_at(mcfg + 44, 8), X86_ECAM);
+	assert_int_equal(word_at(mcfg + 52, 2), 0);
 	assert_int_equal(mcfg[54], 0);
 	assert_int_equal(mcfg[55], 0);
 	teardown(&t);
@@ -272,7 +255,7 @@ static void write_table(const char *name, const uint8_t *table)
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	assert_int_equal(fwrite(table, 1, get(table + 4, 4), f), get(table + 4, 4));
+	assert_int_equal(fwrite(table, 1, word_at(table + 4, 4), f), word_at(table + 4, 4));
 	fclose(f);
 }
 
@@ -300,7 +283,7 @@ static void round_trip(const uint8_t *table)
 	assert_true(run("iasl -oa", "t.dsl"));
 	assert_log("0 Errors, 0 Warnings");
 	compiled = read_text("t.aml", &len);
-	assert_int_equal(len, get(table + 4, 4));
+	assert_int_equal(len, word_at(table + 4, 4));
 	for (i = 0; i < len; i++)
 		if (i != 9 && !(i >= 28 && i < 36))
 			assert_int_equal((uint8_t)compiled[i], table[i]);

@@ -125,10 +125,7 @@ static void a_long_header_does_not_reach_our_fields(void **state)
 /* What the start info of version 1 looks like to a guest: words, not our structs. */
 static uint64_t word(const struct guest_memory *mem, gpa_t gpa, unsigned bytes)
 {
-	uint64_t v = 0;
-
-	memcpy(&v, guest_at(mem, gpa, bytes), bytes);
-	return v;
+	return word_at(guest_at(mem, gpa, bytes), bytes);
 }
 
 static void a_pvh_kernel_starts_with_start_info(void **state)

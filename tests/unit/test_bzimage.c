@@ -6,30 +6,11 @@
 #include <stdlib.h>
 
 #include "bzimage_fake.h"
-#include "loader/kernel.h"
-
-static int load_bytes(const struct guest_memory *mem, const void *data, size_t len,
-		      struct kernel *kernel, struct error *err)
-{
-	struct test_file f = file_make(data, len);
-	struct image img;
-	int ret;
-
-	memset(err, 0, sizeof(*err));
-	memset(kernel, 0, sizeof(*kernel));
-	ret = image_open(&img, "kernel", f.path, err);
-	if (!ret) {
-		ret = bzimage_load(&img, mem, kernel, err);
-		image_close(&img);
-	}
-	file_close(&f);
-	return ret;
-}
 
 static int load(const struct guest_memory *mem, const struct fake_bzimage *bz,
 		struct kernel *kernel, struct error *err)
 {
-	return load_bytes(mem, bz->bytes, sizeof(bz->bytes), kernel, err);
+	return load_file(bzimage_load, mem, bz->bytes, sizeof(bz->bytes), kernel, err);
 }
 
 static void assert_no_byte(const uint8_t *p, size_t len)
@@ -97,8 +78,9 @@ static void the_last_paragraph_may_be_partly_there(void **state)
 	struct error err;
 
 	fake_bzimage_init(&bz);
-	assert_int_equal(load_bytes(&mem, bz.bytes, sizeof(bz.bytes) - 15, &k, &err), 0);
-	assert_error(load_bytes(&mem, bz.bytes, sizeof(bz.bytes) - 16, &k, &err), &err,
+	assert_int_equal(load_file(bzimage_load, &mem, bz.bytes, sizeof(bz.bytes) - 15, &k, &err),
+			 0);
+	assert_error(load_file(bzimage_load, &mem, bz.bytes, sizeof(bz.bytes) - 16, &k, &err), &err,
 		     "truncated");
 	guest_free(&mem);
 }
@@ -230,9 +212,11 @@ static void every_truncation_is_refused(void **state)
 
 	fake_bzimage_init(&bz);
 	for (len = 512; len < sizeof(bz.bytes); len += 512)
-		assert_error(load_bytes(&mem, bz.bytes, len, &k, &err), &err, "truncated");
+		assert_error(load_file(bzimage_load, &mem, bz.bytes, len, &k, &err), &err,
+			     "truncated");
 	for (len = 1; len < 0x26c; len++)
-		assert_error(load_bytes(&mem, bz.bytes, len, &k, &err), &err, "kernel '/proc/");
+		assert_error(load_file(bzimage_load, &mem, bz.bytes, len, &k, &err), &err,
+			     "kernel '/proc/");
 	assert_no_byte(guest_at(&mem, FAKE_PREF, FAKE_PAYLOAD), FAKE_PAYLOAD);
 	guest_free(&mem);
 }

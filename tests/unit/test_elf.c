@@ -5,32 +5,13 @@
 #include <errno.h>
 
 #include "elf_fake.h"
-#include "loader/kernel.h"
 
 #define RAM (64 * MIB)
-
-static int load_bytes(const struct guest_memory *mem, const void *data, size_t len,
-		      struct kernel *kernel, struct error *err)
-{
-	struct test_file f = file_make(data, len);
-	struct image img;
-	int ret;
-
-	memset(err, 0, sizeof(*err));
-	memset(kernel, 0, sizeof(*kernel));
-	ret = image_open(&img, "kernel", f.path, err);
-	if (!ret) {
-		ret = elf_load(&img, mem, kernel, err);
-		image_close(&img);
-	}
-	file_close(&f);
-	return ret;
-}
 
 static int load(const struct guest_memory *mem, const struct fake_elf *e, struct kernel *kernel,
 		struct error *err)
 {
-	return load_bytes(mem, e, sizeof(*e), kernel, err);
+	return load_file(elf_load, mem, e, sizeof(*e), kernel, err);
 }
 
 static void segments_go_to_their_physical_addresses(void **state)
@@ -347,7 +328,7 @@ static void every_truncation_is_refused(void **state)
 
 	fake_elf_init(&e);
 	for (len = 1; len < sizeof(e); len++)
-		assert_error(load_bytes(&mem, &e, len, &k, &err), &err, "truncated");
+		assert_error(load_file(elf_load, &mem, &e, len, &k, &err), &err, "truncated");
 	guest_free(&mem);
 }
 

@@ -9,23 +9,6 @@
 
 static const uint8_t entry_size[] = {20, 8, 8, 8, 8}; /* MP 1.4, table 4-3 */
 
-static uint8_t sum(const uint8_t *p, size_t len)
-{
-	uint8_t s = 0;
-
-	while (len--)
-		s += *p++;
-	return s;
-}
-
-static uint32_t get(const uint8_t *p, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	memcpy(&v, p, bytes);
-	return v;
-}
-
 /* As Linux looks for it: on 16-byte boundaries of the BIOS segment. */
 static const uint8_t *find_pointer(const struct guest_memory *mem)
 {
@@ -34,7 +17,7 @@ static const uint8_t *find_pointer(const struct guest_memory *mem)
 	for (gpa = 0xf0000; gpa < 0x100000; gpa += 16) {
 		const uint8_t *p = guest_at(mem, gpa, 16);
 
-		if (!memcmp(p, "_MP_", 4) && p[8] == 1 && sum(p, 16) == 0)
+		if (!memcmp(p, "_MP_", 4) && p[8] == 1 && byte_sum(p, 16) == 0)
 			return p;
 	}
 	fail_msg("no floating pointer");
@@ -44,29 +27,29 @@ static const uint8_t *find_pointer(const struct guest_memory *mem)
 static const uint8_t *find_table(const struct guest_memory *mem)
 {
 	const uint8_t *mp = find_pointer(mem);
-	const uint8_t *table = guest_at(mem, get(mp + 4, 4), 44);
+	const uint8_t *table = guest_at(mem, word_at(mp + 4, 4), 44);
 
 	assert_int_equal(mp[9], 4);  /* specification 1.4 */
 	assert_int_equal(mp[11], 0); /* a table is present */
 	assert_int_equal(mp[12], 0); /* virtual wire mode */
 	assert_memory_equal(table, "PCMP", 4);
 	assert_int_equal(table[6], 4);
-	guest_at(mem, get(mp + 4, 4), get(table + 4, 2));
-	assert_true(get(mp + 4, 4) + get(table + 4, 2) <= X86_MPTABLE_END);
-	assert_int_equal(sum(table, get(table + 4, 2)), 0);
-	assert_int_equal(get(table + 36, 4), X86_LAPIC);
+	guest_at(mem, word_at(mp + 4, 4), word_at(table + 4, 2));
+	assert_true(word_at(mp + 4, 4) + word_at(table + 4, 2) <= X86_MPTABLE_END);
+	assert_int_equal(byte_sum(table, word_at(table + 4, 2)), 0);
+	assert_int_equal(word_at(table + 36, 4), X86_LAPIC);
 	return table;
 }
 
 /* The n-th entry of a type, or NULL; also checks that the entries fill the table exactly. */
 static const uint8_t *entry(const uint8_t *table, unsigned type, unsigned n)
 {
-	const uint8_t *end = table + get(table + 4, 2);
+	const uint8_t *end = table + word_at(table + 4, 2);
 	const uint8_t *p = table + 44;
 	const uint8_t *found = NULL;
 	unsigned count;
 
-	for (count = get(table + 34, 2); count; count--) {
+	for (count = word_at(table + 34, 2); count; count--) {
 		assert_true(p < end);
 		assert_true(p[0] < sizeof(entry_size));
 		if (p[0] == type && n-- == 0)
@@ -111,7 +94,7 @@ static void the_ioapic_has_an_id_of_its_own(void **state)
 	assert_non_null(p);
 	assert_int_equal(p[1], 4);
 	assert_int_equal(p[3], 1);
-	assert_int_equal(get(p + 4, 4), X86_IOAPIC);
+	assert_int_equal(word_at(p + 4, 4), X86_IOAPIC);
 	guest_free(&mem);
 }
 
@@ -132,8 +115,8 @@ static void all_pins_are_isa_interrupts_as_kvm_routes_them(void **state)
 		const uint8_t *p = entry(table, 3, pin);
 
 		assert_non_null(p);
-		assert_int_equal(p[1], 0);	    /* INT */
-		assert_int_equal(get(p + 2, 2), 0); /* as ISA has it: edge, active high */
+		assert_int_equal(p[1], 0);		/* INT */
+		assert_int_equal(word_at(p + 2, 2), 0); /* as ISA has it: edge, active high */
 		assert_int_equal(p[4], bus[1]);
 		assert_int_equal(p[5], pin);
 		assert_int_equal(p[6], ioapic[1]);
