@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -141,6 +142,32 @@ static void a_zeroed_limit_works_in_window_zero(void **state)
 	assert_int_equal(log_limit_take(&limit, 0), LOG_GUEST_BURST);
 }
 
+static struct {
+	struct log_limit limit;
+	_Atomic unsigned taken;
+} shared;
+
+static void *take_many(void *opaque)
+{
+	for (unsigned i = 0; i < 2000; i++)
+		shared.taken += log_limit_take(&shared.limit, 1 + i / 1000) > 0;
+	return NULL;
+}
+
+/* Two windows; a thread on its way from one to the other may cost a line, never add more than its
+ * own. */
+static void threads_share_one_budget(void **state)
+{
+	pthread_t thread[4];
+
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, take_many, NULL), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	assert_in_range(shared.taken, LOG_GUEST_BURST, 2 * LOG_GUEST_BURST + 3);
+	assert_in_range(shared.limit.lines, LOG_GUEST_BURST, LOG_GUEST_BURST + 3);
+}
+
 static void guest_messages_stop_and_say_so(void **state)
 {
 	struct log_limit limit = { 0 };
@@ -174,6 +201,7 @@ int main(void)
 		cmocka_unit_test(the_last_line_of_a_budget_is_known_as_such),
 		cmocka_unit_test(a_new_window_brings_a_new_budget),
 		cmocka_unit_test(a_zeroed_limit_works_in_window_zero),
+		cmocka_unit_test(threads_share_one_budget),
 		cmocka_unit_test(guest_messages_stop_and_say_so),
 	};
 

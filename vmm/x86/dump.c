@@ -68,6 +68,10 @@ static const uint8_t *guest_byte(struct vcpu *vcpu, uint64_t address)
 
 static void dump_code(struct vcpu *vcpu, uint64_t rip, FILE *out)
 {
+	if (!guest_byte(vcpu, rip)) {
+		fprintf(out, "  code not readable: no RAM there\n");
+		return;
+	}
 	fprintf(out, "  code");
 	for (int i = -CODE_BEFORE; i < CODE_AFTER; i++) {
 		const uint8_t *byte = guest_byte(vcpu, rip + i);
@@ -75,22 +79,31 @@ static void dump_code(struct vcpu *vcpu, uint64_t rip, FILE *out)
 		if (byte)
 			fprintf(out, i ? " %02x" : " <%02x>", *byte);
 		else
-			fprintf(out, i ? " --" : " <-->");
+			fprintf(out, " --");
 	}
 	fprintf(out, "\n");
 }
 
+/* Intel SDM vol. 3, table 10-1. */
+static bool in_reset_state(const struct kvm_regs *regs, const struct kvm_sregs *sregs)
+{
+	return regs->rip == 0xfff0 && sregs->cs.base == 0xffff0000 && !(sregs->cr0 & 1);
+}
+
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out)
 {
-	struct kvm_sregs sregs = { 0 };
+	struct kvm_sregs sregs;
 	struct kvm_regs regs;
 
-	if (kvm_ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0) {
+	if (kvm_ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
+	    kvm_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0) {
 		fprintf(out, "  (KVM does not give the registers)\n");
 		return;
 	}
+	/* SVM leaves nothing of a triple fault, and KVM puts the vCPU into its reset state then. */
+	if (in_reset_state(&regs, &sregs))
+		fprintf(out, "  (reset state: AMD's CPUs keep no registers of a triple fault)\n");
 	dump_regs(&regs, out);
-	if (kvm_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) >= 0)
-		dump_sregs(&sregs, out);
+	dump_sregs(&sregs, out);
 	dump_code(vcpu, sregs.cs.base + regs.rip, out);
 }
