@@ -1,76 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A driver that lies: what the thread must answer to it, and that it goes on afterwards. H numbers are
- * the cases of the hostile-guest list. Slow storage is made by our own io_submit(), which the linker
- * prefers to libaio's. */
-#include "tests/dataplane/rig.h"
-
-#include <libaio.h>
+ * the cases of the hostile-guest list. */
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
-/* While `hold` is set, requests are taken but reach the kernel only by release_held(). */
-static struct {
-	pthread_mutex_t lock;
-	bool hold;
-	io_context_t ctx;
-	unsigned n;
-	struct iocb *iocb[256];
-} slow = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static int really_submit(io_context_t ctx, long n, struct iocb **iocb)
-{
-	const int ret = syscall(SYS_io_submit, ctx, n, iocb);
-
-	return ret < 0 ? -errno : ret;
-}
-
-int io_submit(io_context_t ctx, long n, struct iocb **iocb)
-{
-	int ret = n;
-
-	pthread_mutex_lock(&slow.lock);
-	if (slow.hold) {
-		slow.ctx = ctx;
-		memcpy(slow.iocb + slow.n, iocb, n * sizeof(*iocb));
-		slow.n += n;
-	} else {
-		ret = really_submit(ctx, n, iocb);
-	}
-	pthread_mutex_unlock(&slow.lock);
-	return ret;
-}
-
-static void hold_io(bool hold)
-{
-	pthread_mutex_lock(&slow.lock);
-	slow.hold = hold;
-	pthread_mutex_unlock(&slow.lock);
-}
-
-static void release_held(void)
-{
-	pthread_mutex_lock(&slow.lock);
-	if (slow.n)
-		assert_int_equal(really_submit(slow.ctx, slow.n, slow.iocb), slow.n);
-	slow.n = 0;
-	slow.hold = false;
-	pthread_mutex_unlock(&slow.lock);
-}
-
-static void wait_held(unsigned n)
-{
-	unsigned now;
-
-	for (unsigned i = 0; i < RIG_WAIT_MS; i++) {
-		pthread_mutex_lock(&slow.lock);
-		now = slow.n;
-		pthread_mutex_unlock(&slow.lock);
-		if (now == n)
-			return;
-		usleep(1000);
-	}
-	fail_msg("%u requests in flight, not %u", now, n);
-}
+#include "tests/dataplane/rig.h"
+#include "tests/dataplane/slow.h"
 
 static void expect_needs_reset(struct rig *rig)
 {

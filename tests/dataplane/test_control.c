@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands to a disk's thread: start, pause, resume, reset, end; quiet, with I/O in flight, and under
+ * load. */
+#include <poll.h>
+
+#include "tests/dataplane/driver.h"
+#include "tests/dataplane/rig.h"
+#include "tests/dataplane/slow.h"
+
+/* A command sent by a thread of its own, as a vCPU would. */
+struct sender {
+	pthread_t thread;
+	struct rig *rig;
+	enum blk_command_type type;
+	int stop_fd, timeout_ms;
+	int result;
+	_Atomic bool done;
+};
+
+static void *send_run(void *arg)
+{
+	struct sender *s = arg;
+	const struct blk_command cmd = { .type = s->type };
+
+	s->result = blk_dataplane_send(s->rig->dp, &cmd, s->stop_fd, s->timeout_ms);
+	s->done = true;
+	return NULL;
+}
+
+static void send_begin(struct sender *s, struct rig *rig, enum blk_command_type type)
+{
+	*s = (struct sender){ .rig = rig, .type = type, .stop_fd = -1, .timeout_ms = RIG_WAIT_MS };
+	assert_int_equal(pthread_create(&s->thread, NULL, send_run, s), 0);
+}
+
+static int send_end(struct sender *s)
+{
+	pthread_join(s->thread, NULL);
+	return s->result;
+}
+
+static struct rig_req queue_held_read(struct rig *rig, uint64_t cookie)
+{
+	struct rig_req r = rig_req(rig, 4096);
+
+	memset(rig_ptr(rig, r.data), 0x77, 4096);
+	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 8 * cookie, 4096, cookie) >= 0);
+	rig_kick(rig, 0);
+	return r;
+}
+
+/* H22: the guest's register write returns only when the kernel writes no guest page any more. */
+static void drains(enum blk_command_type type)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r[8];
+	struct sender s;
+
+	hold_io(true);
+	for (unsigned i = 0; i < 8; i++)
+		r[i] = queue_held_read(rig, i);
+	wait_held(8);
+	send_begin(&s, rig, type);
+	usleep(30000);
+	assert_false(s.done);
+	release_held();
+	assert_int_equal(send_end(&s), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(((uint8_t *)rig_ptr(rig, r[i].data))[0], (uint8_t)i);
+		memset(rig_ptr(rig, r[i].data), 0x99, 4096);
+	}
+	usleep(10000);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(((uint8_t *)rig_ptr(rig, r[i].data))[0], 0x99);
+	rig_free(rig);
+}
+
+static void reset_waits_for_what_is_in_flight(void **state)
+{
+	drains(BLK_CMD_RESET);
+}
+
+static void pause_waits_for_what_is_in_flight(void **state)
+{
+	drains(BLK_CMD_PAUSE);
+}
+
+static void what_is_in_flight_at_a_pause_is_completed(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct fake_done done;
+	struct sender s;
+
+	hold_io(true);
+	queue_held_read(rig, 3);
+	wait_held(1);
+	send_begin(&s, rig, BLK_CMD_PAUSE);
+	release_held();
+	assert_int_equal(send_end(&s), 0);
+	assert_true(fake_queue_poll(&rig->drv[0], &done));
+	assert_int_equal(done.cookie, 3);
+	rig_free(rig);
+}
+
+static void nothing_is_taken_while_paused(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT });
+	struct fake_done done;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+	queue_held_read(rig, 1);
+	rig_ring(rig->kick_fd[0]);
+	usleep(20000);
+	assert_false(fake_queue_poll(&rig->drv[0], &done));
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	assert_true(rig_wait(rig, 0, &done));
+	rig_free(rig);
+}
+
+static void a_pause_outlasts_reset_and_start(void **state)
+{
+	struct rig *rig = rig_new_stopped((struct rig_config){ 0 });
+	struct fake_done done;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+	assert_int_equal(rig_start(rig), 0);
+	queue_held_read(rig, 1);
+	usleep(20000);
+	assert_false(fake_queue_poll(&rig->drv[0], &done));
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	assert_true(rig_wait(rig, 0, &done));
+	rig_free(rig);
+}
+
+static void a_second_start_is_refused(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+
+	assert_int_equal(rig_start(rig), -EBUSY);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+static void a_bad_queue_refuses_the_start_and_leaves_nothing(void **state)
+{
+	struct rig *rig = rig_new_stopped((struct rig_config){ .nqueues = 2 });
+	struct rig_req r = rig_req(rig, 512);
+
+	rig->drv[1].config.used += 1;
+	assert_int_equal(rig_start(rig), -EINVAL);
+	rig->drv[1].config.used -= 1;
+	assert_int_equal(rig_start(rig), 0);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+static void after_a_reset_nothing_is_served(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct fake_done done;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+	queue_held_read(rig, 1);
+	rig_ring(rig->kick_fd[0]);
+	usleep(20000);
+	assert_false(fake_queue_poll(&rig->drv[0], &done));
+	rig_free(rig);
+}
+
+/* F10: storage does not answer; the VM must end all the same. */
+static void the_end_of_the_vm_ends_every_wait(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	int stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct sender s = { .rig = rig, .type = BLK_CMD_RESET, .stop_fd = stop_fd,
+			    .timeout_ms = -1 };
+
+	hold_io(true);
+	queue_held_read(rig, 1);
+	wait_held(1);
+	assert_int_equal(pthread_create(&s.thread, NULL, send_run, &s), 0);
+	usleep(20000);
+	assert_false(s.done);
+	rig_ring(stop_fd);
+	assert_int_equal(send_end(&s), -ECANCELED);
+	/* The slot is still taken by the RESET that nobody waits for. */
+	assert_int_equal(blk_dataplane_stop(rig->dp, 30), -ETIMEDOUT);
+	assert_int_equal(blk_dataplane_stop(rig->dp, 30), -ETIMEDOUT);
+	release_held();
+	assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+	assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+	close(stop_fd);
+	rig_free(rig);
+}
+
+static void an_abandoned_command_does_not_answer_for_the_next(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	const struct blk_command pause = { .type = BLK_CMD_PAUSE };
+	struct rig_req r = rig_req(rig, 512);
+	struct fake_done done;
+	struct sender s;
+
+	hold_io(true);
+	queue_held_read(rig, 1);
+	wait_held(1);
+	assert_int_equal(blk_dataplane_send(rig->dp, &pause, -1, 20), -ETIMEDOUT);
+	send_begin(&s, rig, BLK_CMD_RESUME);
+	usleep(20000);
+	assert_false(s.done);
+	release_held();
+	assert_int_equal(send_end(&s), 0);
+	assert_true(rig_wait(rig, 0, &done));
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+static void send_wce(struct rig *rig, bool writeback)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_SET_WCE, .writeback = writeback };
+
+	assert_int_equal(blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS), 0);
+}
+
+/* F25 */
+static void writes_are_durable_when_the_driver_cannot_flush(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .writethrough = true });
+	struct rig_req r = rig_req(rig, 512);
+
+	take_durable();
+	rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512);
+	rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512);
+	assert_int_equal(take_durable(), 1);
+	send_wce(rig, true);
+	rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512);
+	assert_int_equal(take_durable(), 0);
+	send_wce(rig, false);
+	rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512);
+	assert_int_equal(take_durable(), 1);
+	rig_free(rig);
+}
+
+/* ---- storms ---------------------------------------------------------------------------------- */
+
+struct load {
+	struct driver *d[RIG_QUEUES];
+	pthread_t thread[RIG_QUEUES];
+};
+
+static void load_begin(struct load *load, struct rig *rig, unsigned depth, unsigned requests)
+{
+	for (unsigned q = 0; q < rig->config.nqueues; q++)
+		load->d[q] = driver_new(rig, q, depth, requests);
+	for (unsigned q = 0; q < rig->config.nqueues; q++)
+		assert_int_equal(pthread_create(&load->thread[q], NULL, drive, load->d[q]), 0);
+}
+
+static bool load_running(const struct load *load, const struct rig *rig)
+{
+	for (unsigned q = 0; q < rig->config.nqueues; q++)
+		if (!load->d[q]->finished)
+			return true;
+	return false;
+}
+
+static void load_end(struct load *load, struct rig *rig)
+{
+	for (unsigned q = 0; q < rig->config.nqueues; q++)
+		pthread_join(load->thread[q], NULL);
+	for (unsigned q = 0; q < rig->config.nqueues; q++) {
+		if (load->d[q]->error)
+			fail_msg("queue %u: %s", q, load->d[q]->error);
+		free(load->d[q]);
+	}
+}
+
+static void pause_storm(struct rig_config config)
+{
+	struct rig *rig = rig_new(config);
+	struct load load;
+
+	load_begin(&load, rig, 16, 1500);
+	for (unsigned i = 0; load_running(&load, rig); i++) {
+		assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+		send_wce(rig, i % 2);
+		assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+		usleep(i % 7 * 50);
+	}
+	load_end(&load, rig);
+	rig_free(rig);
+}
+
+static void no_request_is_lost_in_a_storm_of_pauses(void **state)
+{
+	pause_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
+	pause_storm((struct rig_config){ .nqueues = 2, .features = F_INDIRECT });
+	pause_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK,
+					 .features = F_EVENT });
+}
+
+/* A write that a reset cut off happened or did not: each page of the image is whole, and what was
+ * completed is there. */
+static void check_pages(struct rig *rig, unsigned n, const uint32_t *done, const uint32_t *sent)
+{
+	uint32_t page[1024];
+
+	for (unsigned i = 0; i < n; i++) {
+		rig_peek(rig, 4096 * i, page, sizeof(page));
+		for (unsigned k = 1; k < 1024; k++)
+			assert_int_equal(page[k], page[0]);
+		if (page[0] != sent[i])
+			assert_true(page[0] >= done[i]);
+	}
+}
+
+static void reset_storm(struct rig_config config, unsigned rounds)
+{
+	struct rig *rig = rig_new(config);
+	uint32_t done[16] = { 0 }, sent[16] = { 0 };
+	struct rig_req r[16];
+	struct fake_done d;
+	uint64_t count;
+
+	for (unsigned i = 0; i < 16; i++)
+		r[i] = rig_req(rig, 4096);
+	for (uint32_t round = 0x10000; round < 0x10000 + rounds; round++) {
+		for (unsigned i = 0; i < 16; i++) {
+			uint32_t *page = rig_ptr(rig, r[i].data);
+
+			for (unsigned k = 0; k < 1024; k++)
+				page[k] = round;
+			rig_queue(rig, 0, &r[i], VIRTIO_BLK_T_OUT, 8 * i, 4096, i);
+			sent[i] = round;
+		}
+		rig_kick(rig, 0);
+		usleep(round % 5 * 60);
+		while (fake_queue_poll(&rig->drv[0], &d))
+			done[d.cookie] = round;
+		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+		/* The memory is the guest's again. */
+		memset(rig_ptr(rig, r[0].data), 0xdd, 4096);
+		memset(rig_ptr(rig, r[15].data), 0xdd, 4096);
+		fake_queue_reset(&rig->drv[0]);
+		while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
+			;
+		assert_int_equal(rig_start(rig), 0);
+	}
+	assert_false(atomic_load(&rig->needs_reset));
+	check_pages(rig, 16, done, sent);
+	rig_free(rig);
+}
+
+static void a_storm_of_resets_leaves_whole_pages(void **state)
+{
+	reset_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 400);
+	reset_storm((struct rig_config){ 0 }, 100);
+	reset_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .features = F_INDIRECT }, 200);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reset_waits_for_what_is_in_flight),
+		cmocka_unit_test(pause_waits_for_what_is_in_flight),
+		cmocka_unit_test(what_is_in_flight_at_a_pause_is_completed),
+		cmocka_unit_test(nothing_is_taken_while_paused),
+		cmocka_unit_test(a_pause_outlasts_reset_and_start),
+		cmocka_unit_test(a_second_start_is_refused),
+		cmocka_unit_test(a_bad_queue_refuses_the_start_and_leaves_nothing),
+		cmocka_unit_test(after_a_reset_nothing_is_served),
+		cmocka_unit_test(the_end_of_the_vm_ends_every_wait),
+		cmocka_unit_test(an_abandoned_command_does_not_answer_for_the_next),
+		cmocka_unit_test(writes_are_durable_when_the_driver_cannot_flush),
+		cmocka_unit_test(no_request_is_lost_in_a_storm_of_pauses),
+		cmocka_unit_test(a_storm_of_resets_leaves_whole_pages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
