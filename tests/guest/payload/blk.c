@@ -33,14 +33,14 @@ bool blk_start(struct blk *blk, uint64_t features, unsigned max_queues, uint16_t
 {
 	struct virtio *dev = blk->dev;
 
+	if (!dev->nvectors && !dev->ops->irq_setup(dev))
+		return false;
 	if (!virtio_negotiate(dev, features))
 		return false;
 	dev->ops->config_read(dev, 0, &blk->capacity, sizeof(blk->capacity));
 	blk->nqueues = count_queues(blk);
 	if (blk->nqueues > max_queues)
 		blk->nqueues = max_queues;
-	if (!dev->nvectors && !dev->ops->irq_setup(dev))
-		return false;
 	for (unsigned q = 0; q < blk->nqueues; q++) {
 		if (!virtq_setup(&blk->queue[q], dev, q, size))
 			return false;
