@@ -276,7 +276,7 @@ static bool reap_pool(struct blk_dataplane *dp)
 static void publish(struct blk_dataplane *dp)
 {
 	uint64_t dirty = dp->dirty;
-	int signalled = -1;
+	int signalled = -2; /* no line's: -1 is a line without a vector, whose status bit counts */
 
 	dp->dirty = 0;
 	for (; dirty; dirty &= dirty - 1) {
