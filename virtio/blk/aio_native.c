@@ -30,8 +30,8 @@ int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error 
 	close(aio->event_fd);
 	if (ret == -EAGAIN)
 		return error_setx(err, EAGAIN,
-				  "the host has no AIO context for %u more requests: raise the "
-				  "sysctl fs.aio-max-nr or use aio=threads",
+				  "the host has no AIO context for %u more requests (sysctl "
+				  "fs.aio-max-nr)",
 				  depth);
 	return error_set(err, -ret, "cannot set up Linux AIO");
 }
