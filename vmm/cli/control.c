@@ -69,6 +69,7 @@ static void check_deadlines(struct control *c)
 		return;
 	c->next_check = now + CHECK_MS;
 	terminal_resume(c->term);
+	serial_tick(&c->machine->serial);
 	if (vm_all_halted(vm))
 		vm_request_end(vm, VM_END_HALTED, 0);
 }
