@@ -119,10 +119,11 @@ static bool irq_setup(struct virtio *dev)
 			     dev->queue_vector[dev->nvectors]);
 		dev->nvectors++;
 	}
+	write16(COMMON(msix_config), CONFIG_ENTRY);
 	return true;
 }
 
-/* The configuration vector does not outlive a reset, so it is set with the features. */
+/* The configuration vector does not outlive a reset, so it is set again with the features. */
 static void accept_and_vector(struct virtio *dev, unsigned half, uint32_t bits)
 {
 	accept(dev, half, bits);
