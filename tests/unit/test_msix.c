@@ -156,6 +156,17 @@ static void a_signal_while_masked_is_pending_and_comes_at_the_unmask(void **stat
 	rig_free(rig);
 }
 
+/* What an irqfd has not picked up yet is on its way, not pending. */
+static void an_assigned_vector_is_never_pending(void **state)
+{
+	struct rig *rig = rig_with_vector_3();
+	struct irq_line line = msix_line(&rig->msix, 3);
+
+	irq_line_signal(&line);
+	assert_int_equal(pba(rig), 0);
+	rig_free(rig);
+}
+
 static void H28_function_mask_holds_all_vectors(void **state)
 {
 	struct rig *rig = rig_with_vector_3();
@@ -460,6 +471,7 @@ int main(void)
 	    cmocka_unit_test(vectors_start_masked),
 	    cmocka_unit_test(an_unmasked_vector_interrupts),
 	    cmocka_unit_test(a_signal_while_masked_is_pending_and_comes_at_the_unmask),
+	    cmocka_unit_test(an_assigned_vector_is_never_pending),
 	    cmocka_unit_test(H28_function_mask_holds_all_vectors),
 	    cmocka_unit_test(disabling_msix_takes_all_vectors_off),
 	    cmocka_unit_test(routes_change_only_at_an_unmask_with_something_new),

@@ -372,6 +372,19 @@ static void H2_a_head_out_of_range_breaks_the_ring(void **state)
 	}
 }
 
+/* Where the bitmap of busy heads ends. */
+static void H2_the_head_behind_the_largest_ring_breaks_it(void **state)
+{
+	struct rig *rig = rig_new(VIRTQ_MAX_SIZE, 0);
+
+	fake_queue_offer(&rig->drv, VIRTQ_MAX_SIZE - 1);
+	fake_queue_offer(&rig->drv, VIRTQ_MAX_SIZE);
+	fake_queue_publish(&rig->drv);
+	assert_int_equal(pop(rig), 1);
+	assert_int_equal(pop(rig), -EPROTO);
+	rig_free(rig);
+}
+
 static void expect_broken(struct rig *rig, uint16_t head)
 {
 	fake_queue_offer(&rig->drv, head);
@@ -579,8 +592,9 @@ static void H5_the_rings_own_table_as_indirect_breaks_the_ring(void **state)
 {
 	struct rig *rig = rig_new(8, F_INDIRECT);
 
-	fake_queue_set_desc(&rig->drv, 0, rig->drv.config.desc, 128, INDIRECT, 0);
-	expect_broken(rig, 0);
+	fake_queue_set_desc(&rig->drv, 0, BUFFER, 1, 0, 0);
+	fake_queue_set_desc(&rig->drv, 3, rig->drv.config.desc, 128, INDIRECT, 0);
+	expect_broken(rig, 3);
 }
 
 static void H5_next_beyond_the_table_breaks_the_ring(void **state)
@@ -1150,6 +1164,7 @@ int main(void)
 	    cmocka_unit_test(H1_a_full_ring_is_no_jump),
 	    cmocka_unit_test(H1_the_index_wraps_at_65536),
 	    cmocka_unit_test(H2_a_head_out_of_range_breaks_the_ring),
+	    cmocka_unit_test(H2_the_head_behind_the_largest_ring_breaks_it),
 	    cmocka_unit_test(H3_a_self_loop_breaks_the_ring),
 	    cmocka_unit_test(H3_a_loop_of_empty_buffers_breaks_the_ring),
 	    cmocka_unit_test(H3_a_cycle_of_two_breaks_the_ring),
