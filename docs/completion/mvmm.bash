@@ -11,7 +11,7 @@ _mvmm_disk() {
 	fi
 	head=${cur%,*},
 	words="readonly serial= cache=none cache=writeback cache=unsafe aio=native aio=threads
-		queues= queue-size= aio-depth= block-size=512 block-size=4096 cpu="
+		queues= queue-size= aio-depth= poll-max-us= block-size=512 block-size=4096 cpu="
 	COMPREPLY=($(compgen -P "$head" -W "$words" -- "${cur##*,}"))
 }
 

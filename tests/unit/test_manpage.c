@@ -106,7 +106,7 @@ static void the_manual_describes_every_disk_key(void **state)
 			fail_msg(MANPAGE " does not describe the disk key %.*s", (int)len, line);
 		found++;
 	}
-	assert_int_equal(found, 9);
+	assert_true(found > 8);
 	free(text);
 }
 

@@ -23,9 +23,9 @@
 #include "vmm/cli/clock.h"
 #include "vmm/log.h"
 
-#define HURRY_MS	   950 /* all of a hurried end, closing line included, within a second */
+#define HURRY_MS	   900 /* all of a hurried end, closing line included, within a second */
 #define PATIENT_MS	   30000
-#define HURRY_DISKS_MS	   850
+#define HURRY_DISKS_MS	   800
 #define HURRY_CONSOLE_MS   50
 #define PATIENT_CONSOLE_MS 5000
 #define MIN_DISK_MS	   10
