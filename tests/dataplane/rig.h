@@ -44,6 +44,7 @@ struct rig_config {
 	int cache, aio;	     /* 0 is cache=none,aio=native */
 	bool readonly;
 	bool writethrough;
+	bool no_look; /* poll-max-us=0: always sleeps at once */
 	unsigned nqueues;    /* 0: 1 */
 	unsigned queue_size; /* 0: 128 */
 	unsigned depth;	     /* 0: 64 */
@@ -130,7 +131,8 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 	const struct blk_dataplane_config dc = {
 		.backend = &rig->be, .mem = &rig->guest.mem, .needs_reset = &rig->needs_reset,
 		.kick_fd = rig->kick_fd, .nqueues = rig->config.nqueues,
-		.depth = rig->config.depth, .cpu = -1, .name = "blk-test", .serial = "rig-0815",
+		.depth = rig->config.depth, .cpu = -1,
+		.poll_max_us = rig->config.no_look ? 0 : 50, .name = "blk-test", .serial = "rig-0815",
 	};
 
 	return blk_dataplane_create(&rig->dp, &dc, err);

@@ -298,7 +298,7 @@ static void pause_storm(struct rig_config config)
 static void no_request_is_lost_in_a_storm_of_pauses(void **state)
 {
 	pause_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
-	pause_storm((struct rig_config){ .nqueues = 2, .features = F_INDIRECT });
+	pause_storm((struct rig_config){ .nqueues = 2, .features = F_INDIRECT, .no_look = true });
 	pause_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK,
 					 .features = F_EVENT });
 }
@@ -358,7 +358,7 @@ static void reset_storm(struct rig_config config, unsigned rounds)
 static void a_storm_of_resets_leaves_whole_pages(void **state)
 {
 	reset_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 400);
-	reset_storm((struct rig_config){ 0 }, 100);
+	reset_storm((struct rig_config){ .no_look = true }, 100);
 	reset_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .features = F_INDIRECT }, 200);
 }
 

@@ -31,6 +31,7 @@ static void a_path_alone_gets_the_defaults(void **state)
 	assert_int_equal(disk.queues, 0);
 	assert_int_equal(disk.queue_size, 256);
 	assert_int_equal(disk.aio_depth, 128);
+	assert_int_equal(disk.poll_max_us, 50);
 	assert_int_equal(disk.block_size, 512);
 	assert_int_equal(disk.cpu, -1);
 	disk_config_free(&disk);
@@ -102,6 +103,7 @@ static void bad_values_are_refused_by_name(void **state)
 	    {"a,queue-size=100", {"queue-size", "'100'", "power of two"}},
 	    {"a,queue-size=2048", {"queue-size", "1024"}},
 	    {"a,aio-depth=257", {"aio-depth", "256"}},
+    {"a,poll-max-us=10001", {"poll-max-us", "10000"}},
 	    {"a,block-size=1024", {"block-size", "4096"}},
 	    {"a,cpu=-1", {"cpu", "'-1'"}},
 	    {"a,cpu=1024", {"cpu", "1023"}},

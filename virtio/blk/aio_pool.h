@@ -60,6 +60,12 @@ void blk_pool_queue(struct blk_pool *pool, struct blk_request *req);
 /* The disk's thread: wakes as many workers as the batch needs. False: there was no batch. */
 bool blk_pool_submit(struct blk_pool *pool);
 
+/* The disk's thread: is anything finished? */
+static inline bool blk_pool_has_done(const struct blk_pool *pool)
+{
+	return atomic_load_explicit(&pool->done, memory_order_relaxed);
+}
+
 /* The disk's thread: all that is finished, a list through `next`; req->result says how. */
 struct blk_request *blk_pool_reap(struct blk_pool *pool);
 

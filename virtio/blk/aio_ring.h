@@ -9,6 +9,7 @@
 
 #include <libaio.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,13 @@ static inline struct aio_ring *aio_ring_of(io_context_t ctx)
 	    ring->header_length != sizeof(*ring) || ring->nr == 0)
 		return NULL;
 	return ring;
+}
+
+/* A look for polling: relaxed, aio_ring_reap() does the ordering. */
+static inline bool aio_ring_has_events(const struct aio_ring *ring)
+{
+	return atomic_load_explicit(&ring->head, memory_order_relaxed) !=
+	       atomic_load_explicit(&ring->tail, memory_order_relaxed);
 }
 
 /* Takes up to `max` events; never waits. */

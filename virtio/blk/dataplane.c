@@ -43,6 +43,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;
 	dp->try_cached = !config->backend->direct;
 	dp->config_line.fd = -1;
+	blk_poller_init(&dp->poller, config->poll_max_us * 1000);
 	snprintf(dp->serial, sizeof(dp->serial), "%s", config->serial);
 }
 

@@ -28,6 +28,7 @@ struct blk_dataplane_config {
 	unsigned nqueues;	   /* at most BLK_MAX_QUEUES */
 	unsigned depth;		   /* requests in flight, 1 to BLK_MAX_DEPTH */
 	int cpu;		   /* host CPU for the thread; -1: any */
+	unsigned poll_max_us;	   /* how long it may look for work before it sleeps; 0: never */
 	const char *name;	   /* the thread's, cut at 15 characters */
 	const char *serial;	   /* GET_ID's answer, cut at 20 */
 };
@@ -44,6 +45,9 @@ struct blk_stats {
 	_Atomic uint64_t submits;    /* batches handed to the engine */
 	_Atomic uint64_t stalls;     /* times the host would not take a request yet */
 	_Atomic uint64_t sleeps;     /* times the thread blocked */
+	_Atomic uint64_t looks;	     /* times it looked for work before it would block */
+	_Atomic uint64_t hits;	     /* of them, times it found some */
+	_Atomic uint64_t yields;     /* times a look ended because others wanted the CPU */
 	_Atomic uint64_t broken;     /* rings the guest broke */
 	_Atomic int last_errno;	     /* what the host said to the last request that failed */
 };

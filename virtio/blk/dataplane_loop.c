@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The disk's thread: polls, carries out commands, sleeps.
+ * The disk's thread: works, carries out commands, looks for more a while (dataplane_poll.c), sleeps.
  *
  * All it waits for are eventfds in one epoll set: doorbells, the mailbox, completions of AIO and of
  * the workers. They are edge-triggered and never read, which saves a system call each time: an
@@ -128,11 +128,14 @@ static bool ask_for_kicks(struct blk_dataplane *dp)
 static void sleep_until_event(struct blk_dataplane *dp)
 {
 	const bool stalled = dp->native && dp->aio.queued && !dp->aio.in_flight;
+	const uint64_t from = dp->poller.max_ns ? dataplane_now() : 0;
 	struct epoll_event events[16];
 	int n;
 
 	stat_add(&dp->stats.sleeps, 1);
 	n = epoll_wait(dp->epoll_fd, events, 16, stalled ? RETRY_MS : -1);
+	if (from)
+		blk_poller_slept(&dp->poller, from, dataplane_now());
 	for (int i = 0; i < n; i++)
 		if (events[i].data.u32 < BLK_MAX_QUEUES)
 			stat_add(&dp->stats.kicks, 1);
@@ -147,7 +150,7 @@ void *dataplane_run(void *arg)
 		did = take_command(dp);
 		did |= dataplane_poll_once(dp);
 		finish_command(dp);
-		if (!did && !dp->quit && ask_for_kicks(dp))
+		if (!did && !dp->quit && !dataplane_look(dp) && ask_for_kicks(dp))
 			sleep_until_event(dp);
 	}
 	return NULL;

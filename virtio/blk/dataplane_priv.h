@@ -7,6 +7,7 @@
 #include "virtio/blk/aio_native.h"
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/dataplane.h"
+#include "virtio/blk/poller.h"
 
 /* Requests taken from one queue before the others, the engine and the guest get their turn. */
 #define BLK_BATCH 64
@@ -47,6 +48,7 @@ struct blk_dataplane {
 	bool try_cached;   /* READs may be tried in the host's page cache first */
 	enum blk_command_type drained; /* the command to carry out when drained */
 	unsigned in_flight;	       /* requests taken from a ring and not given back */
+	struct blk_poller poller;
 	uint64_t dirty;		       /* queues with used elements the guest cannot see yet */
 	struct irq_line config_line;
 	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
@@ -84,6 +86,12 @@ static inline bool dataplane_has_request(const struct blk_dataplane *dp)
  * completes, publishes, interrupts. True when it did anything; never waits.
  */
 bool dataplane_poll_once(struct blk_dataplane *dp);
+
+/* dataplane_poll.c: looks for work for as long as that pays. True: there is some; false: sleep. */
+bool dataplane_look(struct blk_dataplane *dp);
+
+/* CLOCK_MONOTONIC by the vDSO: no system call. */
+uint64_t dataplane_now(void);
 
 /* dataplane_loop.c: the thread. */
 void *dataplane_run(void *dp);

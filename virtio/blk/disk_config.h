@@ -29,6 +29,7 @@ struct disk_config {
 	unsigned queue_size; /* 256 */
 	unsigned aio_depth;  /* 128, at most 256 */
 	unsigned block_size; /* 512 or 4096 */
+	unsigned poll_max_us; /* 50; how long the thread may look for work before it sleeps */
 	int cpu;	     /* host CPU for the disk's thread; -1: any */
 };
 

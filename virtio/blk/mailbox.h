@@ -61,6 +61,12 @@ void blk_mailbox_destroy(struct blk_mailbox *mb);
 int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, int stop_fd,
 		     int timeout_ms);
 
+/* The disk's thread: is there a command to take? */
+static inline bool blk_mailbox_has_command(const struct blk_mailbox *mb)
+{
+	return atomic_load_explicit(&mb->posted, memory_order_relaxed) != mb->taken;
+}
+
 /* The disk's thread: a command to carry out, or NULL. Never waits. */
 const struct blk_command *blk_mailbox_take(struct blk_mailbox *mb);
 

@@ -193,6 +193,7 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.nqueues = blk->dev.nqueues,
 		.depth = config->aio_depth,
 		.cpu = config->cpu,
+		.poll_max_us = config->poll_max_us,
 		.name = thread,
 		.serial = blk->serial,
 	};

@@ -16,6 +16,8 @@
 
 #define MAX_QUEUES 63 /* and one MSI-X vector more for the configuration: 64 at most */
 #define MAX_DEPTH  256
+#define MAX_POLL   10000
+#define DEFAULT_POLL 50 /* some wake-ups, less than most devices take */
 
 struct disk_key {
 	const char *name;
@@ -112,6 +114,11 @@ static int set_aio_depth(struct disk_config *disk, const char *value)
 	return set_unsigned(value, 1, MAX_DEPTH, &disk->aio_depth);
 }
 
+static int set_poll_max(struct disk_config *disk, const char *value)
+{
+	return set_unsigned(value, 0, MAX_POLL, &disk->poll_max_us);
+}
+
 static int set_block_size(struct disk_config *disk, const char *value)
 {
 	unsigned n;
@@ -140,6 +147,7 @@ static const struct disk_key disk_keys[] = {
     {"queues", "1 to 63", false, set_queues},
     {"queue-size", "a power of two, 4 to 1024", false, set_queue_size},
     {"aio-depth", "1 to 256", false, set_aio_depth},
+    {"poll-max-us", "0 to 10000", false, set_poll_max},
     {"block-size", "512, 4096", false, set_block_size},
     {"cpu", "0 to 1023", false, set_cpu},
     {NULL, NULL, false, NULL},
@@ -179,7 +187,7 @@ static int set_field(struct disk_config *disk, char *field, const char *text, st
 	if (!key)
 		return error_setx(err, EINVAL,
 				  "--disk '%s': unknown key '%s' (known: readonly, serial, cache, "
-				  "aio, queues, queue-size, aio-depth, block-size, cpu)",
+				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, cpu)",
 				  text, field);
 	if (!value && !key->flag)
 		return error_setx(err, EINVAL, "--disk '%s': %s needs a value: %s", text, field,
@@ -227,6 +235,7 @@ int disk_option_parse(const char *text, struct disk_config *disk, struct error *
 	    .aio = DISK_AUTO,
 	    .queue_size = 256,
 	    .aio_depth = 128,
+	    .poll_max_us = DEFAULT_POLL,
 	    .block_size = 512,
 	    .cpu = -1,
 	};

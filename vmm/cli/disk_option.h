@@ -16,6 +16,7 @@
 	"queues=N          default: vCPUs, at most 4\n"                                            \
 	"queue-size=N      power of two, default 256\n"                                            \
 	"aio-depth=N       requests in flight, default 128\n"                                      \
+	"poll-max-us=N     time to poll before sleeping, default 50\n"                             \
 	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
 	"cpu=N             host CPU for the disk's thread\n"                                       \
 	"Write a comma inside PATH or a value twice."
