@@ -13,6 +13,8 @@
 #define APIC_ID		    0x20
 #define APIC_SVR	    0xf0
 #define APIC_SVR_ON	    0x1ff /* enabled, spurious vector 0xff */
+#define APIC_ICR	    0x300
+#define APIC_ICR_HIGH	    0x310
 #define APIC_LVT_TIMER	    0x320
 #define APIC_TIMER_PERIODIC (1 << 17)
 #define APIC_TIMER_COUNT    0x380
@@ -153,14 +155,19 @@ void apic_write(unsigned reg, uint32_t value)
 		write32(LAPIC + reg, value);
 }
 
-static uint32_t apic_id(void)
+uint32_t irq_apic_id(void)
 {
 	return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 }
 
+uint64_t irq_msi_address_of(uint32_t apic_id)
+{
+	return LAPIC | apic_id << 12;
+}
+
 uint64_t irq_msi_address(void)
 {
-	return LAPIC | apic_id() << 12;
+	return irq_msi_address_of(irq_apic_id());
 }
 
 uint32_t ioapic_read(unsigned reg)
@@ -177,7 +184,7 @@ static void ioapic_write(unsigned reg, uint32_t value)
 
 void irq_ioapic_route(unsigned pin, unsigned vector)
 {
-	ioapic_write(IOAPIC_REDTBL + 2 * pin + 1, apic_id() << 24);
+	ioapic_write(IOAPIC_REDTBL + 2 * pin + 1, irq_apic_id() << 24);
 	ioapic_write(IOAPIC_REDTBL + 2 * pin, vector);
 }
 
@@ -207,14 +214,17 @@ static void fill_idt(void)
 
 void irq_init(void)
 {
+	x2apic = option_is("apic", "x2");
 	fill_idt();
-	if (option_is("apic", "x2")) {
-		cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | APIC_BASE_X2);
-		x2apic = true;
-		fill_idt();
-	}
 	outb(PIC_MASTER_IMR, 0xff);
 	outb(PIC_SLAVE_IMR, 0xff);
+	irq_init_cpu();
+}
+
+void irq_init_cpu(void)
+{
+	if (x2apic)
+		cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | APIC_BASE_X2);
 	apic_write(APIC_SVR, APIC_SVR_ON);
 	ring0(ring0_irq_on, 0);
 }
@@ -240,13 +250,27 @@ uint32_t irq_seen(const unsigned *vectors, unsigned n)
 	return sum;
 }
 
-/* A slow tick, so that a lost interrupt is a failed test and not a guest asleep for good. */
-static void start_tick(void)
+/* Also so that a lost interrupt is a failed test and not a guest asleep for good. */
+unsigned irq_start_tick(void)
 {
+	if (tick_vector)
+		return tick_vector;
 	tick_vector = irq_alloc();
 	apic_write(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_128);
 	apic_write(APIC_LVT_TIMER, APIC_TIMER_PERIODIC | tick_vector);
 	apic_write(APIC_TIMER_COUNT, TICK_COUNT);
+	return tick_vector;
+}
+
+/* In x2APIC mode the command is one register of 64 bits (SDM vol. 3, 11.12.9). */
+void irq_send(uint32_t apic_id, uint32_t command)
+{
+	if (x2apic) {
+		cpu_wrmsr(X2APIC_MSR + (APIC_ICR >> 4), (uint64_t)apic_id << 32 | command);
+		return;
+	}
+	apic_write(APIC_ICR_HIGH, apic_id << 24);
+	apic_write(APIC_ICR, command);
 }
 
 /* Ring 0, interrupts off, so that the one waited for cannot come between the look and HLT: STI
@@ -260,13 +284,27 @@ static uint64_t halt_unless_moved(uint64_t arg)
 	return 0;
 }
 
+static uint64_t halt_if_zero(uint64_t arg)
+{
+	const volatile uint64_t *word = (void *)arg;
+
+	if (!*word)
+		ring0_halt(0);
+	return 0;
+}
+
+void irq_halt_if_zero(const volatile uint64_t *word)
+{
+	ring0(halt_if_zero, (uintptr_t)word);
+}
+
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt)
 {
 	const struct waiter waiter = {vectors, n, seen};
 	uint64_t deadline = time_us() + WAIT_US;
 
-	if (halt && !tick_vector)
-		start_tick();
+	if (halt)
+		irq_start_tick();
 	while (irq_seen(vectors, n) == seen) {
 		if (time_us() > deadline)
 			return false;

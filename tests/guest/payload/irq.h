@@ -13,16 +13,26 @@ struct cpuid {
 	uint32_t eax, ebx, ecx, edx;
 };
 
-/* IDT, local APIC (x2APIC mode with `apic=x2` on the command line), PIC masked. Interrupts on. */
+/* IDT and PIC (masked), then this CPU. */
 void irq_init(void);
+/* This CPU's local APIC (x2APIC mode with `apic=x2` on the command line), interrupts on. */
+void irq_init_cpu(void);
 bool irq_x2apic(void);
 
 /* A vector of one's own. */
 unsigned irq_alloc(void);
 uint32_t irq_seen(const unsigned *vectors, unsigned n); /* the sum */
 
-/* The message that makes `vector` on this CPU (SDM vol. 3, 11.11). */
-uint64_t irq_msi_address(void);
+/* A periodic interrupt of this CPU's timer, about 8 in a second; its vector. */
+unsigned irq_start_tick(void);
+
+uint32_t irq_apic_id(void);
+/* Fixed interrupt or, with a delivery mode in bits 8-10, another. */
+void irq_send(uint32_t apic_id, uint32_t command);
+
+/* Where a message goes that is for a CPU (SDM vol. 3, 11.11); ids up to 254. */
+uint64_t irq_msi_address_of(uint32_t apic_id);
+uint64_t irq_msi_address(void); /* this CPU */
 
 /* An edge-triggered, active-high pin of the IOAPIC. */
 void irq_ioapic_route(unsigned pin, unsigned vector);
@@ -33,6 +43,9 @@ void apic_write(unsigned reg, uint32_t value);
 
 /* Waits until irq_seen() of these is no longer `seen`, by HLT or by spinning. False after 5 s. */
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt);
+
+/* Sleeps until an interrupt unless the word is no longer zero. */
+void irq_halt_if_zero(const volatile uint64_t *word);
 
 /* Calls `fn` in ring 0. */
 uint64_t ring0(uint64_t (*fn)(uint64_t arg), uint64_t arg);

@@ -24,7 +24,7 @@ static struct shadow shadow;
 static unsigned ndisks;
 
 static const struct test *const tables[] = {
-    io_tests, request_tests, reset_tests, hostile_tests, machine_tests, pci_tests,
+    io_tests, request_tests, reset_tests, hostile_tests, machine_tests, pci_tests, smp_tests,
 };
 
 unsigned disk_count(void)
@@ -51,10 +51,17 @@ struct shadow *disk_shadow(void)
 	return &shadow;
 }
 
+uint32_t disk_block(void)
+{
+	return option_u64("block", SECTOR) / SECTOR;
+}
+
 bool disk_works(void)
 {
 	struct workload w = {
-	    .blk = disk(0),
+	    .queue = disk(0)->queue,
+	    .nqueues = 1,
+	    .unit = disk_block(),
 	    .waiting = WAIT_IRQ,
 	    .depth = 8,
 	    .max_sectors = 8,
@@ -66,6 +73,7 @@ bool disk_works(void)
 	if (!blk_start(disk(0), BLK_FEATURES, 1, VQ_MAX_SIZE))
 		return false;
 	w.shadow = disk_shadow();
+	workload_init(&w);
 	if (workload_run(&w))
 		return true;
 	workload_report(&w);

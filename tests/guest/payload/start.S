@@ -14,6 +14,7 @@
 #include "start.h"
 
 #define CR0_BOOT     0x80000033 /* PG, NE, ET, MP, PE */
+#define CR0_PROTECTED 0x00000033
 #define CR4_PAE	     0x20
 #define MSR_EFER     0xc0000080
 #define EFER_LME     0x100
@@ -45,7 +46,53 @@ start32:
 	movl	%ebx, boot_start_info
 	ljmp	$GDT_CODE0, $start_common
 
+/*
+ * Further CPUs begin in real mode, at a page below 1 MiB to which smp.c copies this, with what they
+ * need in ap_tss and ap_stack: one at a time.
+ */
+	.code16
+	.globl ap_real_mode, ap_real_mode_end
+ap_real_mode:
+	cli
+	lgdtl	%cs:ap_gdt_ptr - ap_real_mode
+	movl	$CR0_PROTECTED, %eax
+	movl	%eax, %cr0
+	ljmpl	$GDT_CODE32, $ap_start32
+ap_gdt_ptr:
+	.word	GDT_SIZE - 1
+	.long	gdt
+ap_real_mode_end:
+
+	.code32
+ap_start32:
+	movl	$pml4, %eax
+	movl	%eax, %cr3
+	movl	$CR4_PAE, %eax
+	movl	%eax, %cr4
+	movl	$MSR_EFER, %ecx
+	rdmsr
+	orl	$EFER_LME, %eax
+	wrmsr
+	movl	$CR0_BOOT, %eax
+	movl	%eax, %cr0
+	ljmp	$GDT_CODE0, $ap_common
+
 	.code64
+ap_common:
+	movq	ap_stack, %rsp
+	lgdt	gdt_ptr
+	movl	$GDT_DATA0, %eax
+	movl	%eax, %ss
+	movw	ap_tss, %ax
+	ltr	%ax
+	lidt	idt_ptr
+	pushq	$GDT_DATA3 | 3
+	pushq	ap_stack
+	pushq	$RFLAGS_RING3
+	pushq	$GDT_CODE3 | 3
+	pushq	$smp_main
+	iretq
+
 	.globl start64
 start64:
 	movl	$pml4, %eax
@@ -179,6 +226,14 @@ boot_start_info:
 boot_zero_page:
 	.long	0
 
+	.globl ap_tss, ap_stack
+ap_tss:
+	.word	0
+	.balign 8
+ap_stack:
+	.quad	0
+
+	.globl gdt, tss
 	.balign 8
 gdt:
 	.quad	0
@@ -186,11 +241,13 @@ gdt:
 	.quad	0x00cf93000000ffff /* ring 0 data */
 	.quad	0x00affb000000ffff /* ring 3 code, 64-bit */
 	.quad	0x00cff3000000ffff /* ring 3 data */
+	.quad	0x00cf9b000000ffff /* ring 0 code, 32-bit: a step on the way of further CPUs */
+	.quad	0
 	.quad	0x0000890000000000 + TSS_SIZE - 1
 	.quad	0
-gdt_end:
+	.skip	GDT_SIZE - GDT_TSS - 16
 gdt_ptr:
-	.word	gdt_end - gdt - 1
+	.word	GDT_SIZE - 1
 	.quad	gdt
 idt_ptr:
 	.word	IDT_SIZE - 1

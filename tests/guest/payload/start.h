@@ -3,11 +3,14 @@
 #ifndef PAYLOAD_START_H
 #define PAYLOAD_START_H
 
-#define GDT_CODE0 0x08
-#define GDT_DATA0 0x10
-#define GDT_CODE3 0x18
-#define GDT_DATA3 0x20
-#define GDT_TSS	  0x28
+#define GDT_CODE0  0x08
+#define GDT_DATA0  0x10
+#define GDT_CODE3  0x18
+#define GDT_DATA3  0x20
+#define GDT_CODE32 0x28
+#define GDT_TSS	   0x38 /* one of 16 bytes for each CPU */
+#define GDT_SIZE   (GDT_TSS + 16 * MAX_CPUS)
+#define MAX_CPUS   64
 
 #define TSS_BITMAP 104 /* the I/O permissions follow the 64-bit TSS */
 #define TSS_SIZE   (TSS_BITMAP + 65536 / 8 + 1)
@@ -25,6 +28,8 @@
 
 /* main.c: where ring 3 begins. */
 _Noreturn void payload_main(void);
+/* smp.c: and where it begins on further CPUs. */
+_Noreturn void smp_main(void);
 /* end.c: `frame` is what the stub pushed (vector, error code) and the CPU before it. In ring 0. */
 void trap_report(const uint64_t *frame);
 #endif

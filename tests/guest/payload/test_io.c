@@ -11,7 +11,9 @@
 static struct workload workload(enum waiting waiting)
 {
 	return (struct workload){
-	    .blk = disk(0),
+	    .queue = disk(0)->queue,
+	    .nqueues = disk(0)->nqueues,
+	    .unit = disk_block(),
 	    .shadow = disk_shadow(),
 	    .waiting = waiting,
 	    .depth = option_u64("depth", DEFAULT_DEPTH),
@@ -29,6 +31,7 @@ static void run(const char *what, uint64_t features, unsigned queues, enum waiti
 	if (!ok(blk_start(disk(0), features, queues, VQ_MAX_SIZE), "%s: the device starts", what))
 		return;
 	w = workload(waiting);
+	workload_init(&w);
 	ok(workload_run(&w), "%s: %lu verified requests, %u in flight", what, w.total, w.depth);
 	workload_report(&w);
 	if (waiting == WAIT_POLL)
@@ -72,6 +75,7 @@ static void small_ring(void)
 	if (!ok(blk_start(disk(0), BLK_FEATURES, 1, 4), "a queue of 4 starts"))
 		return;
 	w = workload(WAIT_IRQ);
+	workload_init(&w);
 	ok(workload_run(&w), "queue of 4: %lu verified requests", w.total);
 	workload_report(&w);
 }

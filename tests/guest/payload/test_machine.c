@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine around the disks: memory, CPU, timers, interrupt chips, tables, empty places. */
+#include "end.h"
 #include "io.h"
 #include "irq.h"
 #include "lib.h"
@@ -7,10 +8,12 @@
 
 #define MIB (1UL << 20)
 
-#define APIC_SELF_IPI_ICR 0x300
-#define ICR_SELF	  (1 << 18)
-#define IOAPIC_VERSION	  1
+#define IOAPIC_VERSION 1
 
+#define INPUT_WAIT_US	 5000000
+#define COM1		 0x3f8
+#define COM1_LSR	 0x3fd
+#define LSR_DR		 1
 #define COM1_IER	 0x3f9
 #define COM1_IIR	 0x3fa
 #define COM1_MCR	 0x3fc
@@ -66,15 +69,16 @@ static void clock(void)
 /* Both ways to make an interrupt that need no device. */
 static void apic(void)
 {
-	unsigned vector = irq_alloc();
+	unsigned vector = irq_alloc(), tick;
 	uint32_t seen = irq_seen(&vector, 1);
 
-	apic_write(APIC_SELF_IPI_ICR, ICR_SELF | vector);
+	irq_send(irq_apic_id(), vector);
 	ok(irq_wait(&vector, 1, seen, false), "an interrupt sent to oneself arrives");
 	ok(irq_seen(&vector, 1) == seen + 1, "once");
 	ok((ioapic_read(IOAPIC_VERSION) >> 16 & 0xff) == 23, "the IOAPIC has 24 pins");
-	seen = irq_seen(&vector, 1);
-	ok(!irq_wait(&vector, 1, seen, true), "the timer's tick wakes a halted CPU");
+	tick = irq_start_tick();
+	for (unsigned i = 0; i < 2; i++)
+		ok(irq_wait(&tick, 1, irq_seen(&tick, 1), true), "the timer wakes a halted CPU");
 }
 
 /* The UART interrupts when its transmitter is empty, and again after a byte has gone. */
@@ -92,6 +96,41 @@ static void serial_irq(void)
 	print("#\n");
 	ok(irq_wait(&vector, 1, seen, false), "so does one that has become empty");
 	outb(COM1_IER, 0);
+}
+
+/* A line from the user, far longer than any FIFO, comes whole and in order: it is sent back. */
+static void serial_input(void)
+{
+	uint64_t deadline = time_us() + INPUT_WAIT_US;
+	char *line = alloc_pages(PAGE_SIZE);
+	unsigned n = 0;
+
+	note("waiting for a line");
+	while (n < PAGE_SIZE - 1 && (!n || line[n - 1] != '\n')) {
+		if (inb(COM1_LSR) & LSR_DR)
+			line[n++] = inb(COM1);
+		else if (time_us() > deadline)
+			break;
+	}
+	print("%s", line);
+	ok(n && line[n - 1] == '\n', "a line of %u characters came", n);
+}
+
+/* Counts boots on the disk and asks for the next, until there were `boots=N`. */
+static void boots(void)
+{
+	uint64_t *count = alloc_pages(SECTOR);
+
+	if (!blk_start(disk(0), BLK_FEATURES, 1, VQ_MAX_SIZE))
+		return;
+	blk_read(disk(0), 0, count, 1);
+	++*count;
+	blk_write(disk(0), 0, count, 1);
+	blk_flush(disk(0));
+	note("boot %lu", *count);
+	if (*count < option_u64("boots", 1))
+		end_by_name("end-i8042");
+	ok(*count == option_u64("boots", 1), "boot %lu is the last", *count);
 }
 
 static bool sums_to_zero(const uint8_t *p, size_t n)
@@ -145,6 +184,9 @@ static void nothing(void)
 }
 
 const struct test machine_tests[] = {
-    {"memory", memory},		{"cpu", cpu},	{"clock", clock},     {"apic", apic},
-    {"serial-irq", serial_irq}, {"acpi", acpi}, {"nothing", nothing}, {NULL, NULL},
+    {"memory", memory},		{"cpu", cpu},
+    {"clock", clock},		{"apic", apic},
+    {"serial-irq", serial_irq}, {"serial-input", serial_input},
+    {"boots", boots},		{"acpi", acpi},
+    {"nothing", nothing},	{NULL, NULL},
 };

@@ -112,7 +112,133 @@ static void msix_move(void)
 	ok(disk_works(), "and back again");
 }
 
+/* Requests without end on queue 0, each waited for by its interrupt, while `disturb` is called. */
+static void disturbed(const char *what, void (*disturb)(struct virtio *dev))
+{
+	struct blk *blk = disk(0);
+	struct workload w = {
+	    .queue = blk->queue,
+	    .nqueues = 1,
+	    .waiting = WAIT_IRQ,
+	    .depth = 16,
+	    .max_sectors = 8,
+	    .write_percent = 50,
+	    .total = 100,
+	    .seed = 1,
+	};
+	bool good = true;
+	unsigned rounds = 0;
+
+	if (!ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
+		return;
+	w.shadow = disk_shadow();
+	w.disturb = disturb;
+	workload_init(&w);
+	while (good && rounds++ < option_u64("rounds", 5)) {
+		w.done = 0;
+		good = workload_run(&w);
+		w.seed++;
+	}
+	ok(good, "verified I/O while %s", what);
+	workload_report(&w);
+}
+
+/* An interrupt that comes while its vector is masked comes when it is not: none is lost. */
+static void toggle_mask(struct virtio *dev)
+{
+	pci_msix_mask(&dev->pci, QUEUE_ENTRY, true);
+	pci_msix_mask(&dev->pci, QUEUE_ENTRY, false);
+}
+
+static void toggle_function_mask(struct virtio *dev)
+{
+	const unsigned reg = dev->pci.msix_cap + PCI_MSIX_FLAGS;
+
+	pci_write16(&dev->pci, reg, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+	pci_write16(&dev->pci, reg, PCI_MSIX_FLAGS_ENABLE);
+}
+
+/* Notifications written meanwhile would be lost, and are the driver's own fault. */
+static void toggle_memory(struct virtio *dev)
+{
+	pci_write16(&dev->pci, PCI_COMMAND, PCI_COMMAND_MASTER);
+	pci_write16(&dev->pci, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void msix_storm(void)
+{
+	disturbed("its vector is masked and unmasked", toggle_mask);
+	disturbed("all vectors are", toggle_function_mask);
+}
+
+static void memory_storm(void)
+{
+	disturbed("memory decoding goes off and on", toggle_memory);
+}
+
+/*
+ * Nonsense in the MSI-X table and the registers of the function: entries that do not exist,
+ * messages to nowhere, odd widths, BARs on top of what is there already.
+ */
+static void abuse(void)
+{
+	static const uint32_t bars[] = {0,	    0x100000,	0xfee00000,
+					0xfec00000, 0xe0000000, 0xfffffff0};
+	struct pci_dev *pci = disk_pci();
+	struct virtio *dev = disk(0)->dev;
+	uint32_t bar;
+
+	ok(disk_works(), "the disk works");
+	for (unsigned i = 0; i < 4096 / 4; i++)
+		write32(pci->msix_table + pci->msix_vectors * PCI_MSIX_ENTRY_SIZE % 2048 +
+			    4 * i % 2048,
+			i * 0x10001);
+	for (unsigned i = 0; i < 64; i++) {
+		write8(pci->msix_table + i, i);
+		write16(pci->msix_table + i, i);
+		write64(pci->msix_table + i, ~0ull);
+		write32(pci->msix_pba + i, ~0u);
+	}
+	for (unsigned i = 0; i < 256; i++)
+		pci_msix_set(pci, 0, random_u64(&(uint64_t){i}), i << 8 | i);
+	virtio_reset(dev);
+	bar = pci_read32(pci, PCI_BASE_ADDRESS_0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bars); i++) {
+		pci_write32(pci, PCI_BASE_ADDRESS_0, bars[i]);
+		pci_read32(pci, PCI_BASE_ADDRESS_0);
+		apic_read(0x20);
+	}
+	pci_write32(pci, PCI_BASE_ADDRESS_0, bar);
+	for (unsigned reg = 0; reg < 256; reg += 4) {
+		if (reg != PCI_COMMAND && reg != PCI_BASE_ADDRESS_0)
+			pci_write32(pci, reg, ~0u);
+	}
+	dev->nvectors = 0; /* all vectors are set up anew */
+	ok(disk_works(), "and works afterwards");
+}
+
+/* A doorbell is caught in the kernel: it costs less than a register the monitor answers. */
+static void doorbell(void)
+{
+	struct blk *blk = disk(0);
+	uint64_t begin, bell, reg;
+
+	ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts");
+	begin = time_us();
+	for (unsigned i = 0; i < 2000; i++)
+		virtq_notify(&blk->queue[0]);
+	bell = time_us() - begin;
+	begin = time_us();
+	for (unsigned i = 0; i < 2000; i++)
+		blk->dev->ops->status(blk->dev);
+	reg = time_us() - begin;
+	note("2000 doorbells %lu us, 2000 status reads %lu us", bell, reg);
+	ok(2 * bell < reg, "a doorbell is at least twice as fast as a register");
+	ok(disk_works(), "the disk works");
+}
+
 const struct test pci_tests[] = {
-    {"pci-config", config},   {"pci-bars", bars}, {"msix-mask", msix_mask},
-    {"msix-move", msix_move}, {NULL, NULL},
+    {"pci-config", config},	    {"pci-bars", bars},	      {"pci-abuse", abuse},
+    {"msix-mask", msix_mask},	    {"msix-move", msix_move}, {"msix-storm", msix_storm},
+    {"memory-storm", memory_storm}, {"doorbell", doorbell},   {NULL, NULL},
 };

@@ -13,13 +13,16 @@ struct test {
 
 /* Each ends with a nameless entry. */
 extern const struct test io_tests[], request_tests[], reset_tests[], hostile_tests[],
-    machine_tests[], pci_tests[];
+    machine_tests[], pci_tests[], smp_tests[];
 
 /* main.c. The disks of the machine, PCI first; a missing one ends the payload. */
 unsigned disk_count(void);
 struct blk *disk(unsigned n);
 /* What disk 0 must hold; the host compares its checksum with the image at the end. */
 struct shadow *disk_shadow(void);
+
+/* The logical block the host was asked for (`block=` on the command line), in sectors. */
+uint32_t disk_block(void);
 
 /* A few verified requests on disk 0 by interrupts, after whatever a test did to it. */
 bool disk_works(void);

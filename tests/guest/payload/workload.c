@@ -90,15 +90,18 @@ static void choose_range(struct workload *w, struct blk_req *req)
 	struct shadow *shadow = w->shadow;
 
 	do {
-		req->nsectors = 1 + random_u64(&w->seed) % w->max_sectors;
-		req->sector = random_u64(&w->seed) % (shadow->sectors - req->nsectors + 1);
+		uint64_t blocks = 1 + random_u64(&w->seed) % (w->max_sectors / w->unit);
+		uint64_t places = w->sectors / w->unit - blocks + 1;
+
+		req->nsectors = blocks * w->unit;
+		req->sector = w->first + random_u64(&w->seed) % places * w->unit;
 	} while (range_busy(shadow, req->sector, req->nsectors));
 	memset(shadow->busy + req->sector, 1, req->nsectors);
 }
 
 static bool submit(struct workload *w, struct blk_req *req)
 {
-	struct virtq *vq = &w->blk->queue[(req - w->req) % w->blk->nqueues];
+	struct virtq *vq = &w->queue[(req - w->req) % w->nqueues];
 	bool write = random_u64(&w->seed) % 100 < w->write_percent;
 	unsigned nsg = 1 + random_u64(&w->seed) % BLK_MAX_SG;
 
@@ -133,8 +136,8 @@ static unsigned reap(struct workload *w)
 	struct blk_req *req;
 	uint32_t len;
 
-	for (unsigned q = 0; q < w->blk->nqueues; q++) {
-		while ((req = virtq_get(&w->blk->queue[q], &len))) {
+	for (unsigned q = 0; q < w->nqueues; q++) {
+		while ((req = virtq_get(&w->queue[q], &len))) {
 			req->used_len = len;
 			check(w, req);
 			w->idle[--w->in_flight] = req;
@@ -153,13 +156,13 @@ static void refill(struct workload *w)
 			break;
 		w->in_flight++;
 	}
-	for (unsigned q = 0; q < w->blk->nqueues; q++)
-		virtq_kick(&w->blk->queue[q]);
+	for (unsigned q = 0; q < w->nqueues; q++)
+		virtq_kick(&w->queue[q]);
 }
 
 static uint32_t interrupts(const struct workload *w)
 {
-	return irq_seen(w->blk->dev->queue_vector, w->blk->dev->nvectors);
+	return irq_seen(w->vector, w->nvectors);
 }
 
 static bool wait_by_polling(struct workload *w)
@@ -167,8 +170,8 @@ static bool wait_by_polling(struct workload *w)
 	uint64_t deadline = time_us() + STALL_US;
 
 	while (time_us() < deadline) {
-		for (unsigned q = 0; q < w->blk->nqueues; q++) {
-			if (virtq_has_used(&w->blk->queue[q]))
+		for (unsigned q = 0; q < w->nqueues; q++) {
+			if (virtq_has_used(&w->queue[q]))
 				return true;
 		}
 		cpu_relax();
@@ -180,13 +183,13 @@ static bool wait_by_polling(struct workload *w)
  * that are used without one are a failure. */
 static bool wait_by_interrupt(struct workload *w)
 {
-	struct virtio *dev = w->blk->dev;
+	struct virtio *dev = w->queue->dev;
 
-	for (unsigned q = 0; q < w->blk->nqueues; q++) {
-		if (!virtq_enable_irq(&w->blk->queue[q], 0))
+	for (unsigned q = 0; q < w->nqueues; q++) {
+		if (!virtq_enable_irq(&w->queue[q], 0))
 			return true;
 	}
-	if (!irq_wait(dev->queue_vector, dev->nvectors, w->irqs_handled, w->waiting == WAIT_HALT))
+	if (!irq_wait(w->vector, w->nvectors, w->irqs_handled, w->waiting == WAIT_HALT))
 		return false;
 	w->irqs_handled = interrupts(w);
 	if (dev->base)
@@ -194,8 +197,23 @@ static bool wait_by_interrupt(struct workload *w)
 	return true;
 }
 
-static void setup(struct workload *w)
+static void add_vector(struct workload *w, unsigned vector)
 {
+	for (unsigned i = 0; i < w->nvectors; i++) {
+		if (w->vector[i] == vector)
+			return;
+	}
+	w->vector[w->nvectors++] = vector;
+}
+
+void workload_init(struct workload *w)
+{
+	for (unsigned q = 0; q < w->nqueues; q++)
+		add_vector(w, w->queue[q].vector);
+	if (!w->sectors)
+		w->sectors = w->shadow->sectors;
+	if (!w->unit)
+		w->unit = 1;
 	w->req = alloc_pages(w->depth * sizeof(*w->req));
 	w->idle = alloc_pages(w->depth * sizeof(*w->idle));
 	for (unsigned i = 0; i < w->depth; i++) {
@@ -206,11 +224,11 @@ static void setup(struct workload *w)
 
 static void set_irqs(struct workload *w)
 {
-	for (unsigned q = 0; q < w->blk->nqueues; q++) {
+	for (unsigned q = 0; q < w->nqueues; q++) {
 		if (w->waiting == WAIT_POLL)
-			virtq_disable_irq(&w->blk->queue[q]);
+			virtq_disable_irq(&w->queue[q]);
 		else
-			virtq_enable_irq(&w->blk->queue[q], 0);
+			virtq_enable_irq(&w->queue[q], 0);
 	}
 }
 
@@ -218,8 +236,8 @@ static uint64_t kicks(const struct workload *w)
 {
 	uint64_t n = 0;
 
-	for (unsigned q = 0; q < w->blk->nqueues; q++)
-		n += w->blk->queue[q].kicks;
+	for (unsigned q = 0; q < w->nqueues; q++)
+		n += w->queue[q].kicks;
 	return n;
 }
 
@@ -228,12 +246,13 @@ bool workload_run(struct workload *w)
 	uint32_t irqs_before = interrupts(w);
 	uint64_t kicks_before = kicks(w), begin;
 
-	setup(w);
 	set_irqs(w);
 	w->irqs_handled = irqs_before;
 	begin = time_us();
 	while (w->done < w->total && !w->stalled) {
 		refill(w);
+		if (w->disturb)
+			w->disturb(w->queue->dev);
 		if (reap(w) == 0)
 			w->stalled =
 			    !(w->waiting == WAIT_POLL ? wait_by_polling(w) : wait_by_interrupt(w));
@@ -241,8 +260,8 @@ bool workload_run(struct workload *w)
 	w->us = time_us() - begin;
 	w->interrupts = interrupts(w) - irqs_before;
 	w->kicks = kicks(w) - kicks_before;
-	for (unsigned q = 0; q < w->blk->nqueues; q++)
-		virtq_disable_irq(&w->blk->queue[q]);
+	for (unsigned q = 0; q < w->nqueues; q++)
+		virtq_disable_irq(&w->queue[q]);
 	return !w->stalled && !w->bad_status && !w->bad_data && !w->bad_length;
 }
 

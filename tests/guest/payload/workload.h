@@ -29,20 +29,25 @@ struct shadow {
 };
 
 struct workload {
-	struct blk *blk;
+	struct virtq *queue; /* the first of `nqueues` that this workload has for itself */
+	unsigned nqueues;
 	struct shadow *shadow;
+	uint64_t first, sectors; /* the part of the disk it may touch; sectors 0: all */
+	uint32_t unit;		 /* the disk's block, in sectors; 0: 1 */
 	enum waiting waiting;
 	unsigned depth;	      /* requests in flight, over all queues */
 	unsigned max_sectors; /* of one request */
 	unsigned write_percent;
 	uint64_t total; /* requests to do */
 	uint64_t seed;
+	void (*disturb)(struct virtio *dev); /* after every kick, if not NULL */
 	/* results */
 	uint64_t done, bad_status, bad_data, bad_length;
 	uint64_t interrupts, kicks, us;
 	bool stalled; /* nothing completed for seconds, or an awaited interrupt did not come */
 	/* its own */
 	unsigned in_flight;
+	unsigned vector[VIRTIO_MAX_QUEUES], nvectors;
 	uint32_t irqs_handled; /* compared with the vectors' counters */
 	struct blk_req *req, **idle;
 };
@@ -56,7 +61,9 @@ void shadow_zero(struct shadow *shadow, uint64_t sector, uint64_t n);
 /* POSIX cksum(1) of the whole disk as it must be. */
 uint32_t shadow_cksum(const struct shadow *shadow);
 
-/* True if all went well. */
+/* Takes memory, so on the first CPU only; then run on any, as often as wanted. */
+void workload_init(struct workload *w);
+/* True if all went well. On a further CPU only to poll or to spin for interrupts sent there. */
 bool workload_run(struct workload *w);
 void workload_report(const struct workload *w);
 
