@@ -93,7 +93,7 @@ static void json_is_one_escaped_line(void **state)
 	assert_string_equal(line, "{\"reason\":\"signal\",\"status\":130,\"value\":2,\"signal\":"
 				  "\"SIGINT\","
 				  "\"name\":\"a \\\"b\\\" \\\\ \\u0009\\u0001\",\"run_ms\":1234,"
-				  "\"console_dropped\":5,\"disks_stuck\":1}\n");
+				  "\"console_dropped\":5,\"disk_errors\":0,\"disks_stuck\":1}\n");
 	assert_int_equal(result_json(&res, line, 20), -ENOSPC);
 }
 

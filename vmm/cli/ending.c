@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/report.h"
 #include "vmm/log.h"
 
 #define HURRY_MS	   900 /* all of a hurried end, closing line included, within a second */
@@ -142,16 +143,6 @@ static void guard_stop(struct ending *e)
 	close(e->done_fd);
 }
 
-static void report_vcpus(struct ending *e)
-{
-	struct vm *vm = &e->machine->vm;
-
-	if (!e->machine->opt->verbose)
-		return;
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		arch_vcpu_report(&vm->vcpu[i], stderr);
-}
-
 /* Each disk gets its share of what is left, so that a dead one leaves time for the living. */
 static void drain_disks(struct ending *e, uint64_t deadline)
 {
@@ -181,14 +172,19 @@ static void decide(struct ending *e)
 
 int ending_run(struct ending *e)
 {
+	const bool verbose = e->machine->opt->verbose;
 	bool hurry, guarded;
 
 	decide(e);
 	hurry = in_a_hurry(e);
 	guarded = guard_start(e);
 	vm_stop_vcpus(&e->machine->vm);
-	report_vcpus(e);
+	if (verbose)
+		report_vcpus(e->machine);
 	drain_disks(e, e->decided + (hurry ? HURRY_DISKS_MS : PATIENT_MS));
+	if (verbose)
+		report_disks(e->machine);
+	e->res.disk_errors = report_disk_errors(e->machine);
 	e->res.dropped =
 	    console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
 	if (e->res.stuck)

@@ -150,7 +150,8 @@ int result_json(const struct result *res, char *buf, size_t size)
 		append_string(buf, size, &len, "name", res->name);
 	append(buf, size, &len, ",\"run_ms\":%" PRIu64 ",\"console_dropped\":%" PRIu64, res->run_ms,
 	       res->dropped);
-	append(buf, size, &len, ",\"disks_stuck\":%u}\n", res->stuck);
+	append(buf, size, &len, ",\"disk_errors\":%" PRIu64 ",\"disks_stuck\":%u}\n",
+	       res->disk_errors, res->stuck);
 	return len < size ? (int)len : -ENOSPC;
 }
 

@@ -24,12 +24,13 @@ enum exit_status {
 
 struct result {
 	enum vm_end end;
-	uint32_t value;	     /* see enum vm_end */
-	const char *name;    /* the VM's, or NULL */
-	const char *message; /* for VM_END_HOST_ERROR: what happened, or NULL */
-	uint64_t run_ms;     /* from the first vCPU's start to the end */
-	uint64_t dropped;    /* console bytes that nobody took */
-	unsigned stuck;	     /* disks whose I/O did not drain */
+	uint32_t value;	      /* see enum vm_end */
+	const char *name;     /* the VM's, or NULL */
+	const char *message;  /* for VM_END_HOST_ERROR: what happened, or NULL */
+	uint64_t run_ms;      /* from the first vCPU's start to the end */
+	uint64_t dropped;     /* console bytes that nobody took */
+	uint64_t disk_errors; /* requests that ended with an error */
+	unsigned stuck;	      /* disks whose I/O did not drain */
 };
 
 int result_status(const struct result *res);

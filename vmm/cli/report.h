@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a VM that has ended says about itself on stderr. */
+#ifndef MVMM_CLI_REPORT_H
+#define MVMM_CLI_REPORT_H
+
+#include <stdint.h>
+
+#include "vmm/cli/machine.h"
+
+/* For --verbose: which of KVM's offers each vCPU has taken up, what each disk has done. Main, the
+ * vCPUs joined; the disks may still be draining. */
+void report_vcpus(const struct machine *m);
+void report_disks(const struct machine *m);
+
+/* Names disks of which requests failed or whose guest broke a ring. How many requests that were. */
+uint64_t report_disk_errors(const struct machine *m);
+
+#endif
