@@ -184,7 +184,7 @@ int ending_run(struct ending *e)
 	drain_disks(e, e->decided + (hurry ? HURRY_DISKS_MS : PATIENT_MS));
 	if (verbose)
 		report_disks(e->machine);
-	e->res.disk_errors = report_disk_errors(e->machine);
+	e->res.disk_errors = report_failed_requests(e->machine);
 	e->res.dropped =
 	    console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
 	if (e->res.stuck)

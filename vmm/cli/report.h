@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a VM that has ended says about itself on stderr. */
+/* What a VM that has ended tells about itself. */
 #ifndef MVMM_CLI_REPORT_H
 #define MVMM_CLI_REPORT_H
 
@@ -12,7 +12,7 @@
 void report_vcpus(const struct machine *m);
 void report_disks(const struct machine *m);
 
-/* Names disks of which requests failed or whose guest broke a ring. How many requests that were. */
-uint64_t report_disk_errors(const struct machine *m);
+/* Requests of all disks that ended with an error, the guest's own nonsense included. */
+uint64_t report_failed_requests(const struct machine *m);
 
 #endif
