@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Main's side of a disk's thread: creates it with all it will ever need, sends it commands, ends it.
+ * Main's side of a disk's thread: creates it with all it will ever need, sends it commands, ends
+ * it.
  *
  * Never runs on the disk's thread. Knows files and threads, not what a request is.
  */
@@ -49,7 +50,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 
 static int watch(struct blk_dataplane *dp, int fd, uint32_t what)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u32 = what };
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u32 = what};
 
 	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
@@ -170,14 +171,27 @@ int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *comma
 	return blk_mailbox_send(&dp->mailbox, command, stop_fd, timeout_ms);
 }
 
+/* Once only: the thread that answers a QUIT is gone, also if its sender has given up waiting. */
+static int ask_to_quit(struct blk_dataplane *dp, int timeout_ms)
+{
+	const struct blk_command quit = {.type = BLK_CMD_QUIT};
+	const uint32_t posted = atomic_load(&dp->mailbox.posted);
+	int ret;
+
+	if (dp->quit_posted)
+		return blk_mailbox_settle(&dp->mailbox, -1, timeout_ms);
+	ret = blk_mailbox_send(&dp->mailbox, &quit, -1, timeout_ms);
+	dp->quit_posted = atomic_load(&dp->mailbox.posted) != posted;
+	return ret;
+}
+
 int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms)
 {
-	const struct blk_command quit = { .type = BLK_CMD_QUIT };
 	int ret;
 
 	if (dp->joined)
 		return 0;
-	ret = blk_mailbox_send(&dp->mailbox, &quit, -1, timeout_ms);
+	ret = ask_to_quit(dp, timeout_ms);
 	if (ret)
 		return ret;
 	pthread_join(dp->thread, NULL);

@@ -32,24 +32,25 @@ struct blk_dataplane {
 	struct iovec *spill; /* depth tables of VIRTQ_MAX_CHAIN entries, touched when needed */
 	size_t mapped;	     /* bytes of this very mapping */
 	pthread_t thread;
-	bool joined; /* main's: the thread has ended */
+	bool quit_posted; /* main's: nobody would answer a second QUIT */
+	bool joined;	  /* main's: the thread has ended */
 
 	struct blk_mailbox mailbox;
 
 	/* The thread's. */
-	bool started;	  /* between START and RESET */
-	bool paused;	  /* between PAUSE and RESUME */
-	bool broken;	  /* the guest broke a ring: nothing is taken or given until RESET */
-	bool draining;	  /* `drained` waits for in_flight to be 0 */
+	bool started;  /* between START and RESET */
+	bool paused;   /* between PAUSE and RESUME */
+	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
+	bool draining; /* `drained` waits for in_flight to be 0 */
 	bool quit;
-	bool notify_on;	  /* the driver was asked to kick */
-	bool writeback;	  /* completed writes may sit in a volatile cache until FLUSH */
+	bool notify_on;	   /* the driver was asked to kick */
+	bool writeback;	   /* completed writes may sit in a volatile cache until FLUSH */
 	bool flush_failed; /* pages were lost: no FLUSH of this image can be honest any more */
 	bool try_cached;   /* READs may be tried in the host's page cache first */
 	enum blk_command_type drained; /* the command to carry out when drained */
 	unsigned in_flight;	       /* requests taken from a ring and not given back */
 	struct blk_poller poller;
-	uint64_t dirty;		       /* queues with used elements the guest cannot see yet */
+	uint64_t dirty; /* queues with used elements the guest cannot see yet */
 	struct irq_line config_line;
 	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
 	unsigned fresh;		  /* request[fresh ..] were never used */

@@ -65,8 +65,8 @@ static bool slot_free(struct blk_mailbox *mb)
 static int wait_once(struct blk_mailbox *mb, int stop_fd, int64_t deadline)
 {
 	struct pollfd fds[2] = {
-		{ .fd = mb->answer, .events = POLLIN },
-		{ .fd = stop_fd, .events = POLLIN },
+	    {.fd = mb->answer, .events = POLLIN},
+	    {.fd = stop_fd, .events = POLLIN},
 	};
 	int64_t left = -1;
 	uint64_t count;
@@ -82,8 +82,9 @@ static int wait_once(struct blk_mailbox *mb, int stop_fd, int64_t deadline)
 		return errno == EINTR ? 0 : -errno;
 	if (ret == 0)
 		return -ETIMEDOUT;
-	/* Emptied before the counters are read again, so that no later answer goes unnoticed. It may
-	 * be the answer to a command whose sender gave up: then there is just one more round. */
+	/* Emptied before the counters are read again, so that no later answer goes unnoticed. It
+	 * may be the answer to a command whose sender gave up: then there is just one more round.
+	 */
 	if (fds[0].revents)
 		return read(mb->answer, &count, sizeof(count)) < 0 && errno != EAGAIN ? -errno : 0;
 	return -ECANCELED;
@@ -101,10 +102,20 @@ static int wait_free(struct blk_mailbox *mb, int stop_fd, int64_t deadline)
 	return 0;
 }
 
+static int64_t deadline_in(int timeout_ms)
+{
+	return timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+}
+
+int blk_mailbox_settle(struct blk_mailbox *mb, int stop_fd, int timeout_ms)
+{
+	return wait_free(mb, stop_fd, deadline_in(timeout_ms));
+}
+
 int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, int stop_fd,
 		     int timeout_ms)
 {
-	const int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	const int64_t deadline = deadline_in(timeout_ms);
 	int ret;
 
 	ret = wait_free(mb, stop_fd, deadline);
@@ -129,7 +140,8 @@ const struct blk_command *blk_mailbox_take(struct blk_mailbox *mb)
 void blk_mailbox_answer(struct blk_mailbox *mb, int result)
 {
 	mb->result = result;
-	/* Release pairs with the acquire in slot_free(). The one writer needs no atomic addition. */
+	/* Release pairs with the acquire in slot_free(). The one writer needs no atomic addition.
+	 */
 	atomic_store_explicit(&mb->answered, mb->taken, memory_order_release);
 	signal_fd(mb->answer);
 }

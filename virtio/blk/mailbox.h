@@ -2,9 +2,9 @@
 /*
  * The way into a disk's thread: one slot for one command, a doorbell, an answer.
  *
- * Senders are vCPUs and main, one at a time (they hold the device's lock). A command carries values;
- * nothing in it is borrowed. A sender may give up waiting when the VM stops: its command stays in the
- * slot and will be answered, and the next sender first waits for that.
+ * Senders are vCPUs and main, one at a time (they hold the device's lock). A command carries
+ * values; nothing in it is borrowed. A sender may give up waiting when the VM stops: its command
+ * stays in the slot and will be answered, and the next sender first waits for that.
  */
 #ifndef MVMM_BLK_MAILBOX_H
 #define MVMM_BLK_MAILBOX_H
@@ -41,8 +41,8 @@ struct blk_command {
 };
 
 struct blk_mailbox {
-	int doorbell; /* eventfd; owned; in the disk's epoll set */
-	int answer;   /* eventfd; owned; senders poll it */
+	int doorbell;		   /* eventfd; owned; in the disk's epoll set */
+	int answer;		   /* eventfd; owned; senders poll it */
 	_Atomic uint32_t posted;   /* commands ever posted; senders write */
 	_Atomic uint32_t answered; /* commands ever answered; the disk's thread writes */
 	uint32_t taken;		   /* the disk's thread: commands ever taken */
@@ -55,11 +55,14 @@ void blk_mailbox_destroy(struct blk_mailbox *mb);
 
 /*
  * Posts `command` and waits for its answer, which it returns: 0 or -errno. -ECANCELED: `stop_fd`
- * (-1: none) became readable first. -ETIMEDOUT: `timeout_ms` (-1: for ever) is over. After these two
- * the command has been posted or not, and is carried out or not: the VM is at its end anyway.
+ * (-1: none) became readable first. -ETIMEDOUT: `timeout_ms` (-1: for ever) is over. After these
+ * two the command has been posted or not, and is carried out or not: the VM is at its end anyway.
  */
 int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, int stop_fd,
 		     int timeout_ms);
+
+/* Waits until every command posted has been answered: 0, or the errors above. */
+int blk_mailbox_settle(struct blk_mailbox *mb, int stop_fd, int timeout_ms);
 
 /* The disk's thread: is there a command to take? */
 static inline bool blk_mailbox_has_command(const struct blk_mailbox *mb)

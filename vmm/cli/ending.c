@@ -29,7 +29,6 @@
 #define HURRY_DISKS_MS	   800
 #define HURRY_CONSOLE_MS   50
 #define PATIENT_CONSOLE_MS 5000
-#define MIN_DISK_MS	   10
 #define GUARD_STACK	   (64 * 1024)
 /* timeout(1) signals the process and then its whole group: two signals for one wish. */
 #define SAME_WISH_MS 100
@@ -143,16 +142,22 @@ static void guard_stop(struct ending *e)
 	close(e->done_fd);
 }
 
-/* Each disk gets its share of what is left, so that a dead one leaves time for the living. */
+static bool disk_ends(struct machine_disk *disk, int timeout_ms)
+{
+	if (!disk->ended)
+		disk->ended = !virtio_blk_shutdown(&disk->blk, timeout_ms);
+	return disk->ended;
+}
+
+/* All are asked before any is waited for, so that a dead one takes no time from the living. */
 static void drain_disks(struct ending *e, uint64_t deadline)
 {
 	struct machine *m = e->machine;
 
+	for (unsigned i = 0; i < m->ndisks; i++)
+		disk_ends(&m->disk[i], 0);
 	for (unsigned i = 0; i < m->ndisks; i++) {
-		uint64_t now = clock_ms();
-		int ms = deadline > now ? (int)((deadline - now) / (m->ndisks - i)) : 0;
-
-		if (!virtio_blk_shutdown(&m->disk[i].blk, ms > MIN_DISK_MS ? ms : MIN_DISK_MS))
+		if (disk_ends(&m->disk[i], clock_poll_timeout(deadline, clock_ms())))
 			continue;
 		e->res.stuck++;
 		log_warn("disk '%s': I/O still in flight, its storage does not answer",

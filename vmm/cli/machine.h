@@ -24,6 +24,7 @@ struct machine_disk {
 		struct virtio_pci pci;
 		struct virtio_mmio mmio;
 	};
+	bool ended; /* its thread is gone; ending.c's */
 };
 
 struct machine {

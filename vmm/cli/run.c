@@ -120,12 +120,8 @@ abandon:
 
 static int print_machine(struct run *run)
 {
-	int ret;
-
 	machine_print(run->machine, stdout);
-	ret = fflush(stdout);
-	machine_abandon(run->machine);
-	return ret ? STATUS_ERROR : 0;
+	return fflush(stdout) ? STATUS_ERROR : 0;
 }
 
 int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
@@ -138,7 +134,7 @@ int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struc
 	if (run.signal_fd < 0)
 		return STATUS_ERROR;
 	raise_fd_limit();
-	/* The descriptors above and a machine that ran are the process's until it ends. */
+	/* The descriptors above and a whole machine are the process's until it ends. */
 	run.machine = machine_create(opt, run.console_fd, err);
 	if (!run.machine)
 		return STATUS_ERROR;
