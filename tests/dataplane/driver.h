@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random verified I/O on a range of blocks: every write carries block and generation, every read must
- * find the last generation written. One driver, and thread, per queue.
+ * Random verified I/O on a range of blocks: every write carries block and generation, every read
+ * must find the last generation written. One driver, and thread, per queue.
  */
 #ifndef MVMM_TESTS_DRIVER_H
 #define MVMM_TESTS_DRIVER_H
@@ -14,8 +14,8 @@
 struct driver {
 	struct rig *rig;
 	unsigned q, depth, requests;
-	uint64_t first, n;	   /* its blocks */
-	uint32_t gen[BLOCKS];	   /* 0: as the file was made */
+	uint64_t first, n;    /* its blocks */
+	uint32_t gen[BLOCKS]; /* 0: as the file was made */
 	bool busy[BLOCKS];
 	struct rig_req req[64];
 	struct {
@@ -110,7 +110,8 @@ static inline void *drive(void *arg)
 	return NULL;
 }
 
-static inline struct driver *driver_new(struct rig *rig, unsigned q, unsigned depth, unsigned requests)
+static inline struct driver *driver_new(struct rig *rig, unsigned q, unsigned depth,
+					unsigned requests)
 {
 	struct driver *d = calloc(1, sizeof(*d));
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Storage that answers when the test wants: our own io_submit(), which the linker prefers to libaio's.
- * Included by one file of a test program.
+ * Storage that answers when the test wants: our own io_submit(), which the linker prefers to
+ * libaio's. Included by one file of a test program.
  */
 #ifndef MVMM_TESTS_SLOW_H
 #define MVMM_TESTS_SLOW_H
@@ -20,7 +20,7 @@ static struct {
 	unsigned n;
 	struct iocb *iocb[256];
 	unsigned durable; /* requests with RWF_DSYNC seen */
-} slow = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} slow = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline int really_submit(io_context_t ctx, long n, struct iocb **iocb)
 {

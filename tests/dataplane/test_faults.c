@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A host that fails: what the guest is told, and that the thread goes on. The faults are made by our
- * own io_submit(), preadv2() and so on, which the linker prefers to the libraries'. F numbers are the
- * cases of the host-fault list. */
+/* A host that fails: what the guest is told, and that the thread goes on. The faults are made by
+ * our own io_submit(), preadv2() and so on, which the linker prefers to the libraries'. F numbers
+ * are the cases of the host-fault list. */
 #include "tests/dataplane/rig.h"
 
 #include <libaio.h>
@@ -13,20 +13,20 @@
 
 /* What goes wrong; read by the disk's threads. All 0: nothing does. */
 static struct {
-	_Atomic int eagain;	   /* so many io_submit() calls take nothing */
-	_Atomic int one_each;	   /* io_submit() takes one request per call and then says EAGAIN */
-	_Atomic int refuse;	   /* io_submit() refuses requests on this sector with EIO */
-	_Atomic int no_fdsync;	   /* as before Linux 4.18 */
-	_Atomic int short_io;	   /* requests are cut to one sector */
-	_Atomic int corrupt_len;   /* requests fail when they complete */
-	_Atomic int setup_eagain;  /* io_setup() */
-	_Atomic int no_ring;	   /* the mapped ring is of an unknown kind */
-	_Atomic int sync_errno;	   /* fdatasync(), once */
-	_Atomic int write_errno;   /* pwritev2() */
-	_Atomic int eintr;	   /* so many p*v2() calls */
-	_Atomic int short_sync;	   /* p*v2() move one sector */
-	_Atomic int no_fallocate;  /* fallocate() is not supported */
-	_Atomic int calls;	   /* of io_submit() */
+	_Atomic int eagain;	  /* so many io_submit() calls take nothing */
+	_Atomic int one_each;	  /* io_submit() takes one request per call and then says EAGAIN */
+	_Atomic int refuse;	  /* io_submit() refuses requests on this sector with EIO */
+	_Atomic int no_fdsync;	  /* as before Linux 4.18 */
+	_Atomic int short_io;	  /* requests are cut to one sector */
+	_Atomic int corrupt_len;  /* requests fail when they complete */
+	_Atomic int setup_eagain; /* io_setup() */
+	_Atomic int no_ring;	  /* the mapped ring is of an unknown kind */
+	_Atomic int sync_errno;	  /* fdatasync(), once */
+	_Atomic int write_errno;  /* pwritev2() */
+	_Atomic int eintr;	  /* so many p*v2() calls */
+	_Atomic int short_sync;	  /* p*v2() move one sector */
+	_Atomic int no_fallocate; /* fallocate() is not supported */
+	_Atomic int calls;	  /* of io_submit() */
 } fault;
 
 static int no_faults(void **state)
@@ -147,7 +147,7 @@ int fallocate(int fd, int mode, off_t off, off_t len)
 	return syscall(SYS_fallocate, fd, mode, off, len);
 }
 
-static const struct rig_config threads = { .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK };
+static const struct rig_config threads = {.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK};
 
 /* `n` writes of different pages queued at once, all waited for, the image compared. */
 static void write_many(struct rig *rig, unsigned n)
@@ -176,7 +176,7 @@ static void write_many(struct rig *rig, unsigned n)
 /* F12: no completion will come that could wake the thread. */
 static void eagain_with_nothing_in_flight_is_retried(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 
 	fault.eagain = 5;
 	write_many(rig, 8);
@@ -187,7 +187,7 @@ static void eagain_with_nothing_in_flight_is_retried(void **state)
 
 static void partial_submits_keep_the_tail(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 
 	fault.one_each = 1;
 	write_many(rig, 32);
@@ -196,7 +196,7 @@ static void partial_submits_keep_the_tail(void **state)
 
 static void a_reset_drains_what_the_host_did_not_take_yet(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 	struct rig_req r = rig_req(rig, 512);
 
 	fault.eagain = 20;
@@ -209,7 +209,7 @@ static void a_reset_drains_what_the_host_did_not_take_yet(void **state)
 /* F2 */
 static void a_refused_request_fails_alone(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 	const struct blk_stats *s = blk_dataplane_stats(rig->dp);
 	struct fake_done done;
 	struct rig_req r[8];
@@ -236,7 +236,7 @@ static void a_refused_request_fails_alone(void **state)
 
 static void a_request_that_completes_with_an_error_says_so(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 	struct rig_req r = rig_req(rig, 512);
 
 	fault.corrupt_len = 1;
@@ -249,7 +249,7 @@ static void a_request_that_completes_with_an_error_says_so(void **state)
 /* F4 */
 static void short_transfers_are_continued(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 
 	fault.short_io = 1;
 	write_many(rig, 16);
@@ -279,8 +279,8 @@ static void truncated(struct rig_config config)
 
 static void reads_behind_a_file_cut_short_are_errors(void **state)
 {
-	truncated((struct rig_config){ 0 });
-	truncated((struct rig_config){ .aio = DISK_AIO_THREADS });
+	truncated((struct rig_config){0});
+	truncated((struct rig_config){.aio = DISK_AIO_THREADS});
 	truncated(threads);
 }
 
@@ -317,7 +317,7 @@ static void a_failed_flush_stays_failed(void **state)
 
 static void old_kernels_flush_on_a_worker(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 	struct rig_req r = rig_req(rig, 0);
 
 	fault.no_fdsync = 1;
@@ -334,7 +334,7 @@ static void an_unknown_ring_is_reaped_by_a_call(void **state)
 	struct rig *rig;
 
 	fault.no_ring = 1;
-	rig = rig_new((struct rig_config){ 0 });
+	rig = rig_new((struct rig_config){0});
 	write_many(rig, 32);
 	rig_free(rig);
 }
@@ -342,7 +342,7 @@ static void an_unknown_ring_is_reaped_by_a_call(void **state)
 /* F13 */
 static void too_few_aio_contexts_are_explained(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig *rig = rig_new((struct rig_config){0});
 	struct blk_dataplane *working = rig->dp;
 	struct error err;
 
@@ -357,13 +357,13 @@ static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type,
 {
 	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
 
-	*seg = (struct virtio_blk_discard_write_zeroes){ 64, 64, flags };
+	*seg = (struct virtio_blk_discard_write_zeroes){64, 64, flags};
 	return rig_do(rig, r, type, 0, sizeof(*seg));
 }
 
 static void zeroes_are_written_where_the_host_makes_none(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
+	struct rig *rig = rig_new((struct rig_config){.features = F_RANGES});
 	struct rig_req r = rig_req(rig, 16);
 	uint8_t back[64 * 512];
 
@@ -383,19 +383,19 @@ static void zeroes_are_written_where_the_host_makes_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(eagain_with_nothing_in_flight_is_retried),
-		T(partial_submits_keep_the_tail),
-		T(a_reset_drains_what_the_host_did_not_take_yet),
-		T(a_refused_request_fails_alone),
-		T(a_request_that_completes_with_an_error_says_so),
-		T(short_transfers_are_continued),
-		T(reads_behind_a_file_cut_short_are_errors),
-		T(no_space_is_an_error_and_then_it_works_again),
-		T(a_failed_flush_stays_failed),
-		T(old_kernels_flush_on_a_worker),
-		T(an_unknown_ring_is_reaped_by_a_call),
-		T(too_few_aio_contexts_are_explained),
-		T(zeroes_are_written_where_the_host_makes_none),
+	    T(eagain_with_nothing_in_flight_is_retried),
+	    T(partial_submits_keep_the_tail),
+	    T(a_reset_drains_what_the_host_did_not_take_yet),
+	    T(a_refused_request_fails_alone),
+	    T(a_request_that_completes_with_an_error_says_so),
+	    T(short_transfers_are_continued),
+	    T(reads_behind_a_file_cut_short_are_errors),
+	    T(no_space_is_an_error_and_then_it_works_again),
+	    T(a_failed_flush_stays_failed),
+	    T(old_kernels_flush_on_a_worker),
+	    T(an_unknown_ring_is_reaped_by_a_call),
+	    T(too_few_aio_contexts_are_explained),
+	    T(zeroes_are_written_where_the_host_makes_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

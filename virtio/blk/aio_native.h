@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Linux AIO: requests are queued, a batch is submitted with one call, completions are reaped without
- * one. One context per disk; all but init and destroy on the disk's thread.
+ * Linux AIO: requests are queued, a batch is submitted with one call, completions are reaped
+ * without one. One context per disk; all but init and destroy on the disk's thread.
  */
 #ifndef MVMM_BLK_AIO_NATIVE_H
 #define MVMM_BLK_AIO_NATIVE_H
@@ -38,9 +38,9 @@ void blk_aio_destroy(struct blk_aio *aio);
 void blk_aio_queue(struct blk_aio *aio, struct blk_request *req);
 
 /*
- * One io_submit() for all that is queued; more only to get past an error. Returns how many the kernel
- * took. On a request that the kernel refuses, *refused is that request, *error its -errno, and the
- * rest stays queued: the caller ends that one and calls again. EAGAIN refuses nobody.
+ * One io_submit() for all that is queued; more only to get past an error. Returns how many the
+ * kernel took. On a request that the kernel refuses, *refused is that request, *error its -errno,
+ * and the rest stays queued: the caller ends that one and calls again. EAGAIN refuses nobody.
  */
 unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *error);
 

@@ -6,8 +6,8 @@
  * Main starts and ends the workers; the disk's thread and the workers meet here and nowhere else.
  *
  * Workers sleep on a futex, not on an eventfd with EFD_SEMAPHORE: reading one queues without
- * WQ_FLAG_EXCLUSIVE, so that every request would wake every idle worker, and every worker would make
- * a system call per request even when it never has to sleep.
+ * WQ_FLAG_EXCLUSIVE, so that every request would wake every idle worker, and every worker would
+ * make a system call per request even when it never has to sleep.
  */
 #include "virtio/blk/aio_pool.h"
 
@@ -182,7 +182,8 @@ void blk_pool_destroy(struct blk_pool *pool)
 
 void blk_pool_queue(struct blk_pool *pool, struct blk_request *req)
 {
-	const uint32_t at = atomic_load_explicit(&pool->tail, memory_order_relaxed) + pool->queued++;
+	const uint32_t at =
+	    atomic_load_explicit(&pool->tail, memory_order_relaxed) + pool->queued++;
 
 	/*
 	 * The entry is free: of the requests of the lap before, at most BLK_MAX_DEPTH - 1 can be

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers of one disk, for calls that may block. The disk's thread hands requests over and takes them
- * back without ever waiting for a worker; a worker sleeps when there is nothing to do. Never shared
- * between disks.
+ * Workers of one disk, for calls that may block. The disk's thread hands requests over and takes
+ * them back without ever waiting for a worker; a worker sleeps when there is nothing to do. Never
+ * shared between disks.
  */
 #ifndef MVMM_BLK_AIO_POOL_H
 #define MVMM_BLK_AIO_POOL_H

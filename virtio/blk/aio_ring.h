@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The completion ring that io_setup() maps into the process (fs/aio.c, struct aio_ring): reading it
- * here saves the io_getevents() call. Its layout is no promise of the kernel's, so it says of itself
- * what it is, and where it says something unknown we make the call.
+ * here saves the io_getevents() call. Its layout is no promise of the kernel's, so it says of
+ * itself what it is, and where it says something unknown we make the call.
  */
 #ifndef MVMM_BLK_AIO_RING_H
 #define MVMM_BLK_AIO_RING_H
@@ -18,9 +18,9 @@
 
 struct aio_ring {
 	uint32_t id;
-	uint32_t nr;		/* events[] */
-	_Atomic uint32_t head;	/* ours: next event to read */
-	_Atomic uint32_t tail;	/* the kernel's: next event to write */
+	uint32_t nr;	       /* events[] */
+	_Atomic uint32_t head; /* ours: next event to read */
+	_Atomic uint32_t tail; /* the kernel's: next event to write */
 	uint32_t magic;
 	uint32_t compat_features;
 	uint32_t incompat_features;

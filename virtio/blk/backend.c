@@ -2,8 +2,8 @@
 /*
  * Opens a disk image and finds out what the host lets us do with it.
  *
- * Main's thread, before the VM runs. Knows files and block devices; no guest, no queue, no format: the
- * magic of qcow2 is looked at for a warning only.
+ * Main's thread, before the VM runs. Knows files and block devices; no guest, no queue, no format:
+ * the magic of qcow2 is looked at for a warning only.
  */
 #include "virtio/blk/backend.h"
 
@@ -35,8 +35,8 @@ static int check_kind(const char *path, mode_t mode, struct error *err)
 	else if (S_ISSOCK(mode))
 		kind = "a socket";
 	if (kind)
-		return error_setx(err, EINVAL, "disk '%s': is %s, not an image or block device", path,
-				  kind);
+		return error_setx(err, EINVAL, "disk '%s': is %s, not an image or block device",
+				  path, kind);
 	return 0;
 }
 
@@ -46,17 +46,18 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 
 	if (code == EBUSY)
 		return error_setx(err, code,
-				  "disk '%s': the host itself uses this device (is it mounted?)", path);
+				  "disk '%s': the host itself uses this device (is it mounted?)",
+				  path);
 	if (!config->readonly && (code == EACCES || code == EPERM || code == EROFS))
 		return error_set(err, code,
-				 "disk '%s': cannot open for writing ('readonly' needs only reading)",
+				 "disk '%s': cannot open for writing ('readonly' needs only "
+				 "reading)",
 				 path);
 	return error_set(err, code, "disk '%s': cannot open", path);
 }
 
-/* Looks before it opens: opening a pipe would wait for its other end, and a device may do anything. */
-static int open_image(struct block_backend *be, const struct disk_config *config,
-		      struct error *err)
+/* Looks before it opens: a pipe would wait for its other end, and a device may do anything. */
+static int open_image(struct block_backend *be, const struct disk_config *config, struct error *err)
 {
 	int flags = (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	struct stat st;
@@ -143,7 +144,8 @@ static int probe_size(struct block_backend *be, const struct disk_config *config
 	tail = be->size % be->block_size;
 	be->size -= tail;
 	if (!be->size)
-		return error_setx(err, EINVAL, "disk '%s': is empty (%u bytes)", config->path, tail);
+		return error_setx(err, EINVAL, "disk '%s': is empty (%u bytes)", config->path,
+				  tail);
 	if (tail)
 		log_warn("disk '%s': its last %u bytes are not a whole block of %u and stay hidden",
 			 config->path, tail, be->block_size);
@@ -230,12 +232,12 @@ static int go_direct(struct block_backend *be)
 	return 0;
 }
 
-/* cache= and aio= as far as the user named them: what is named is done or refused, never replaced. */
+/* What the user named of cache= and aio= is done or refused, never replaced. */
 static int choose_engine(struct block_backend *be, const struct disk_config *config,
 			 struct error *err)
 {
-	const bool buffered = config->cache == DISK_CACHE_WRITEBACK ||
-			      config->cache == DISK_CACHE_UNSAFE;
+	const bool buffered =
+	    config->cache == DISK_CACHE_WRITEBACK || config->cache == DISK_CACHE_UNSAFE;
 	const char *why;
 	int ret;
 
@@ -260,11 +262,11 @@ static int choose_engine(struct block_backend *be, const struct disk_config *con
 	return 0;
 }
 
-/* The ioctl is refused for its odd offset, the call does nothing; where the host could not discard at
- * all they say so instead. */
+/* The ioctl is refused for its odd offset, the call does nothing; where the host could not discard
+ * at all they say so instead. */
 static bool probe_discard(const struct block_backend *be)
 {
-	uint64_t nowhere[2] = { 1, 1 };
+	uint64_t nowhere[2] = {1, 1};
 	off_t end;
 
 	if (be->readonly)

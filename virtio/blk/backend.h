@@ -15,26 +15,26 @@
 struct block_backend {
 	int fd;
 	bool readonly;
-	bool direct;	  /* O_DIRECT is in force */
+	bool direct; /* O_DIRECT is in force */
 	bool block_device;
 	enum disk_cache cache; /* what was decided, not what was asked */
 	enum disk_aio aio;
-	uint64_t size;	       /* bytes the guest sees: a multiple of block_size */
-	uint32_t block_size;   /* logical, as told to the guest: 512 or 4096 */
-	uint32_t mem_align;    /* buffers that O_DIRECT takes; 1 when buffered */
-	uint32_t offset_align; /* offsets and lengths that O_DIRECT takes */
-	uint32_t physical_block_size; /* what the host writes at once: a power of two, >= block_size */
+	uint64_t size;		      /* bytes the guest sees: a multiple of block_size */
+	uint32_t block_size;	      /* logical, as told to the guest: 512 or 4096 */
+	uint32_t mem_align;	      /* buffers that O_DIRECT takes; 1 when buffered */
+	uint32_t offset_align;	      /* offsets and lengths that O_DIRECT takes */
+	uint32_t physical_block_size; /* what the host writes at once; 2^n times block_size */
 	uint32_t optimal_io_size;     /* bytes, 0: not known */
-	bool can_discard;      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
-	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE may be tried; zeroes are written where it fails */
-	uint64_t dev, ino;     /* the image's identity (of a device node: the device's), to refuse the
-				* same one twice */
+	bool can_discard;	      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
+	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE may be tried; else zeroes are written */
+	uint64_t dev, ino;     /* identity, to refuse an image given twice; a device node's is the
+				* device's */
 };
 
 /*
  * Opens, locks (QEMU's byte scheme: lock.h), probes. Falls back from cache=none,aio=native to
- * cache=writeback,aio=threads where O_DIRECT is not to be had, with one line of notice; refuses when
- * the user asked for it by name. Warns of qcow2 magic and of a hidden tail.
+ * cache=writeback,aio=threads where O_DIRECT is not to be had, with one line of notice; refuses
+ * when the user asked for it by name. Warns of qcow2 magic and of a hidden tail.
  */
 int block_backend_open(struct block_backend *be, const struct disk_config *config,
 		       struct error *err);

@@ -2,9 +2,9 @@
 /*
  * Executes requests with blocking calls; see blocking.h.
  *
- * A worker's thread (and, for one non-waiting read, the disk's). Knows one open image and one request.
- * Never reads, changes and writes back: what O_DIRECT cannot take as it is goes through an aligned
- * buffer, and lengths it cannot take were refused by request.c.
+ * A worker's thread (and, for one non-waiting read, the disk's). Knows one open image and one
+ * request. Never reads, changes and writes back: what O_DIRECT cannot take as it is goes through an
+ * aligned buffer, and lengths it cannot take were refused by request.c.
  */
 #include "virtio/blk/blocking.h"
 
@@ -37,7 +37,7 @@ static ssize_t transfer(const struct blk_request *req, int fd, const struct iove
 /* The same through `bounce`, at most its size. */
 static ssize_t transfer_bounced(const struct blk_request *req, int fd, void *bounce)
 {
-	struct iovec iov = { .iov_base = bounce, .iov_len = req->len };
+	struct iovec iov = {.iov_base = bounce, .iov_len = req->len};
 	ssize_t ret;
 
 	if (iov.iov_len > BLK_BOUNCE_SIZE)
@@ -89,7 +89,7 @@ static int try_fallocate(const struct block_backend *be, int mode, uint64_t off,
 
 static int discard(const struct block_backend *be, uint64_t off, uint64_t len)
 {
-	uint64_t range[2] = { off, len };
+	uint64_t range[2] = {off, len};
 
 	if (!be->block_device)
 		return try_fallocate(be, FALLOC_FL_PUNCH_HOLE, off, len);
@@ -115,8 +115,8 @@ static int write_zeroes_slowly(const struct block_backend *be, uint64_t off, uin
 }
 
 /*
- * A hole reads as zeroes, but only UNMAP allows to make one (5.2.6.2). On block devices the same two
- * modes mean the same: Linux maps them to BLKZEROOUT with and without leave to unmap.
+ * A hole reads as zeroes, but only UNMAP allows to make one (5.2.6.2). On block devices the same
+ * two modes mean the same: Linux maps them to BLKZEROOUT with and without leave to unmap.
  */
 static int write_zeroes(const struct block_backend *be, const struct blk_range *r, uint64_t len,
 			void *bounce)

@@ -20,8 +20,8 @@
  */
 int blk_blocking_execute(struct blk_request *req, const struct block_backend *be, void *bounce);
 
-/* READ from the host's page cache as far as it is there. Bytes, or -EAGAIN, or -EOPNOTSUPP where the
- * file system cannot say. Never waits for the disk: the disk's thread may call it. */
+/* READ from the host's page cache as far as it is there. Bytes, or -EAGAIN, or -EOPNOTSUPP where
+ * the file system cannot say. Never waits for the disk: the disk's thread may call it. */
 ssize_t blk_blocking_read_cached(const struct blk_request *req, const struct block_backend *be);
 
 #endif

@@ -65,8 +65,8 @@ int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *comma
 
 /*
  * Drains and ends the thread; then nothing of the disk touches guest memory any more. -ETIMEDOUT
- * after `timeout_ms` (-1: for ever): storage does not answer, the thread lives, nothing may be freed.
- * Main; may be called again.
+ * after `timeout_ms` (-1: for ever): storage does not answer, the thread lives, nothing may be
+ * freed. Main; may be called again.
  */
 int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms);
 

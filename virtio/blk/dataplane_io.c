@@ -74,8 +74,9 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 	if (error) {
 		status = range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 		atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
-		/* The kernel reports lost pages once and then calls them clean: the next fdatasync()
-		 * would succeed over data that is gone. Direct I/O has no such pages. */
+		/* The kernel reports lost pages once and then calls them clean: the next
+		 * fdatasync() would succeed over data that is gone. Direct I/O has no such pages.
+		 */
 		if (req->op == BLK_OP_FLUSH && !dp->be->direct)
 			dp->flush_failed = true;
 	}
@@ -231,8 +232,8 @@ static bool submit(struct blk_dataplane *dp)
 	return did;
 }
 
-/* `res`: bytes or -errno. A short READ or WRITE goes on with its rest, so that the host says what is
- * wrong; nothing at all is the end of a file that was cut short under us. */
+/* `res`: bytes or -errno. A short READ or WRITE goes on with its rest, so that the host says what
+ * is wrong; nothing at all is the end of a file that was cut short under us. */
 static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 {
 	if (req->op == BLK_OP_FLUSH || res < 0) {

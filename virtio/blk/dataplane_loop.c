@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The disk's thread: works, carries out commands, looks for more a while (dataplane_poll.c), sleeps.
+ * The disk's thread: works, carries out commands, looks for more a while (dataplane_poll.c),
+ * sleeps.
  *
  * All it waits for are eventfds in one epoll set: doorbells, the mailbox, completions of AIO and of
  * the workers. They are edge-triggered and never read, which saves a system call each time: an
- * eventfd wakes epoll at every write, whatever its counter says, and a counter that grows by one per
- * event takes centuries to fill its 64 bits.
+ * eventfd wakes epoll at every write, whatever its counter says, and a counter that grows by one
+ * per event takes centuries to fill its 64 bits.
  *
  * Knows commands and sleep; what a request is, dataplane_io.c knows.
  */
@@ -22,9 +23,9 @@ static void stop_queues(struct blk_dataplane *dp)
 {
 	for (unsigned i = 0; i < dp->nqueues; i++) {
 		virtq_stop(&dp->queue[i].vq);
-		dp->queue[i].line = (struct irq_line){ .fd = -1 };
+		dp->queue[i].line = (struct irq_line){.fd = -1};
 	}
-	dp->config_line = (struct irq_line){ .fd = -1 };
+	dp->config_line = (struct irq_line){.fd = -1};
 	dp->started = false;
 	dp->broken = false;
 	dp->dirty = 0;
@@ -110,8 +111,8 @@ static void finish_command(struct blk_dataplane *dp)
 }
 
 /*
- * Asks for kicks before sleep. False: work arrived meanwhile, for which no kick will come. Without a
- * free request slot the rings can wait: a completion will wake us, a kick need not.
+ * Asks for kicks before sleep. False: work arrived meanwhile, for which no kick will come. Without
+ * a free request slot the rings can wait: a completion will wake us, a kick need not.
  */
 static bool ask_for_kicks(struct blk_dataplane *dp)
 {

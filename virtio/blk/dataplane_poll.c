@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The look before the sleep: everything that could bring work is a word in memory, so for a while we
- * read those words instead of being woken. The guest's doorbells are off meanwhile: it adds to its
- * ring and goes on.
+ * The look before the sleep: everything that could bring work is a word in memory, so for a while
+ * we read those words instead of being woken. The guest's doorbells are off meanwhile: it adds to
+ * its ring and goes on.
  *
  * The disk's thread. Knows where work can come from, not what it is.
  */

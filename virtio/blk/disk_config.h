@@ -22,15 +22,15 @@ enum disk_aio {
 struct disk_config {
 	char *path; /* owned */
 	bool readonly;
-	char serial[21];  /* 20 bytes and a NUL; empty: none */
-	int cache;	  /* enum disk_cache or DISK_AUTO */
-	int aio;	  /* enum disk_aio or DISK_AUTO */
-	unsigned queues;  /* 0: min(vCPUs, 4) */
-	unsigned queue_size; /* 256 */
-	unsigned aio_depth;  /* 128, at most 256 */
-	unsigned block_size; /* 512 or 4096 */
+	char serial[21];      /* 20 bytes and a NUL; empty: none */
+	int cache;	      /* enum disk_cache or DISK_AUTO */
+	int aio;	      /* enum disk_aio or DISK_AUTO */
+	unsigned queues;      /* 0: min(vCPUs, 4) */
+	unsigned queue_size;  /* 256 */
+	unsigned aio_depth;   /* 128, at most 256 */
+	unsigned block_size;  /* 512 or 4096 */
 	unsigned poll_max_us; /* 50; how long the thread may look for work before it sleeps */
-	int cpu;	     /* host CPU for the disk's thread; -1: any */
+	int cpu;	      /* host CPU for the disk's thread; -1: any */
 };
 
 #endif

@@ -98,8 +98,8 @@ static int parse_get_id(struct blk_request *req, const struct desc_chain *chain,
 
 	if (len > req->in_len)
 		len = req->in_len;
-	req->written = iov_write(chain->iov + chain->nreadable, chain->nwritable, 0, limits->id,
-				 len);
+	req->written =
+	    iov_write(chain->iov + chain->nreadable, chain->nwritable, 0, limits->id, len);
 	return VIRTIO_BLK_S_OK;
 }
 
@@ -123,9 +123,9 @@ static int parse_range(struct blk_request *req, unsigned i,
 	if (sectors > max || !inside(limits, sector, (uint64_t)sectors * BLK_SECTOR_SIZE))
 		return VIRTIO_BLK_S_IOERR;
 	req->range[i] = (struct blk_range){
-		.offset = sector * BLK_SECTOR_SIZE,
-		.sectors = sectors,
-		.unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+	    .offset = sector * BLK_SECTOR_SIZE,
+	    .sectors = sectors,
+	    .unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 	};
 	return BLK_START;
 }
@@ -210,8 +210,8 @@ void blk_request_advance(struct blk_request *req, uint32_t n)
 }
 
 /*
- * used.len promises that so many bytes *from the start* of the writable buffers were written (virtio
- * 1.2, 2.7.8.2): the status byte at their end counts only when all before it was written too.
+ * used.len promises that so many bytes *from the start* of the writable buffers were written
+ * (virtio 1.2, 2.7.8.2): the status byte at their end counts when all before it was written.
  */
 uint32_t blk_request_finish(struct blk_request *req, uint8_t status)
 {

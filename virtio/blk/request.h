@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One virtio-blk request (virtio 1.2, 5.2.6): from a chain of the guest's to something a disk can do.
+ * One virtio-blk request (virtio 1.2, 5.2.6): a chain of the guest's made into work for a disk.
  *
  * A request is
  *	readable:	16 bytes header, then the data to write or the ranges to discard
  *	writable:	the data to read, then 1 byte status
- * and where the descriptors end is nobody's business (2.7.4): the header may come in sixteen pieces,
- * the status may share a buffer with the data.
+ * and where the descriptors end is nobody's business (2.7.4): the header may come in sixteen
+ * pieces, the status may share a buffer with the data.
  */
 #ifndef MVMM_BLK_REQUEST_H
 #define MVMM_BLK_REQUEST_H
@@ -23,11 +23,11 @@
 #define BLK_SECTOR_SIZE 512
 #define BLK_SEG_MAX	(VIRTQ_MAX_CHAIN - 2) /* header and status take one each */
 
-/* What is offered for DISCARD and WRITE_ZEROES: ranges per request, sectors per range. The second is
- * smaller because zeroes may have to be written one by one. */
-#define BLK_MAX_RANGES		  32
-#define BLK_MAX_DISCARD_SECTORS	  (1U << 22)
-#define BLK_MAX_ZEROES_SECTORS	  (1U << 16)
+/* What is offered for DISCARD and WRITE_ZEROES: ranges per request, sectors per range. The second
+ * is smaller because zeroes may have to be written one by one. */
+#define BLK_MAX_RANGES		32
+#define BLK_MAX_DISCARD_SECTORS (1U << 22)
+#define BLK_MAX_ZEROES_SECTORS	(1U << 16)
 
 enum blk_op {
 	BLK_OP_READ,
@@ -85,15 +85,15 @@ struct blk_limits {
 	char id[VIRTIO_BLK_ID_BYTES]; /* GET_ID's answer, NUL-padded, perhaps without a NUL */
 };
 
-/* `id` in blk_limits is filled from `serial`; the rest from the image and the negotiated features. */
+/* `serial` becomes `id`; the rest comes from the image and the negotiated features. */
 void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
 		     const char *serial);
 
 #define BLK_START -1
 
 /*
- * Fills `req` (all but iocb, queue, durable, next, spill) from `chain`. BLK_START: it is well formed
- * and must be executed. Otherwise it ends here, with the status returned: refused
+ * Fills `req` (all but iocb, queue, durable, next, spill) from `chain`. BLK_START: it is well
+ * formed and must be executed. Otherwise it ends here, with the status returned: refused
  * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
  */
 int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,

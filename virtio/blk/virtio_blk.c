@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk as a virtio device: feature bits and configuration space (virtio 1.2, 5.2.3 to 5.2.5) on the
- * guest's side, commands to the dataplane on the other.
+ * A disk as a virtio device: feature bits and configuration space (virtio 1.2, 5.2.3 to 5.2.5) on
+ * the guest's side, commands to the dataplane on the other.
  *
  * Main creates and ends it; the ops run on vCPU threads under the device's lock. Never on the I/O
  * path. Knows no transport and no KVM.
@@ -30,8 +30,8 @@ static bool has_feature(uint64_t features, unsigned bit)
 }
 
 /*
- * FLUSH and CONFIG_WCE are offered with cache=unsafe as well, and on read-only disks: the guest sees
- * the same disk whatever the cache is, and a flush that has nothing to do costs it nothing.
+ * FLUSH and CONFIG_WCE are offered with cache=unsafe as well, and on read-only disks: the guest
+ * sees the same disk whatever the cache is, and a flush that has nothing to do costs it nothing.
  */
 static uint64_t offered_features(const struct block_backend *be, unsigned nqueues)
 {
@@ -77,14 +77,14 @@ static void fill_config(struct virtio_blk *blk, unsigned queue_size)
 {
 	const struct block_backend *be = &blk->backend;
 	struct virtio_blk_config c = {
-		.capacity = htole64(be->size / BLK_SECTOR_SIZE),
-		.seg_max = htole32(seg_max(queue_size)),
-		.blk_size = htole32(be->block_size),
-		.physical_block_exp = __builtin_ctz(be->physical_block_size / be->block_size),
-		.min_io_size = htole16(be->physical_block_size / be->block_size),
-		.opt_io_size = htole32(be->optimal_io_size / be->block_size),
-		.wce = 1,
-		.num_queues = htole16(blk->dev.nqueues),
+	    .capacity = htole64(be->size / BLK_SECTOR_SIZE),
+	    .seg_max = htole32(seg_max(queue_size)),
+	    .blk_size = htole32(be->block_size),
+	    .physical_block_exp = __builtin_ctz(be->physical_block_size / be->block_size),
+	    .min_io_size = htole16(be->physical_block_size / be->block_size),
+	    .opt_io_size = htole32(be->optimal_io_size / be->block_size),
+	    .wce = 1,
+	    .num_queues = htole16(blk->dev.nqueues),
 	};
 
 	fill_limits(&c, be);
@@ -113,10 +113,10 @@ static int blk_start(struct virtio_dev *dev)
 	struct virtio_blk *blk = dev->opaque;
 	const struct virtio_transport_ops *ops = dev->transport_ops;
 	struct blk_command cmd = {
-		.type = BLK_CMD_START,
-		.writeback = writeback(dev),
-		.features = dev->driver_features,
-		.config_line = ops->config_line(dev->transport),
+	    .type = BLK_CMD_START,
+	    .writeback = writeback(dev),
+	    .features = dev->driver_features,
+	    .config_line = ops->config_line(dev->transport),
 	};
 
 	for (unsigned q = 0; q < dev->nqueues; q++) {
@@ -127,13 +127,13 @@ static int blk_start(struct virtio_dev *dev)
 }
 
 /*
- * The host kernel may be writing to guest pages until the last request has ended, so the guest's write
- * to the status register returns only then. Only the end of the VM cuts that short: then no vCPU runs
- * any more, and virtio_blk_shutdown() does the waiting.
+ * The host kernel may be writing to guest pages until the last request has ended, so the guest's
+ * write to the status register returns only then. Only the end of the VM cuts that short: then no
+ * vCPU runs any more, and virtio_blk_shutdown() does the waiting.
  */
 static void blk_reset(struct virtio_dev *dev)
 {
-	const struct blk_command cmd = { .type = BLK_CMD_RESET };
+	const struct blk_command cmd = {.type = BLK_CMD_RESET};
 	struct virtio_blk *blk = dev->opaque;
 
 	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
@@ -146,7 +146,7 @@ static void blk_reset(struct virtio_dev *dev)
 static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *data, unsigned len)
 {
 	const unsigned wce = offsetof(struct virtio_blk_config, wce);
-	struct blk_command cmd = { .type = BLK_CMD_SET_WCE };
+	struct blk_command cmd = {.type = BLK_CMD_SET_WCE};
 	struct virtio_blk *blk = dev->opaque;
 
 	if (!has_feature(dev->driver_features, VIRTIO_BLK_F_CONFIG_WCE) || off > wce ||
@@ -160,9 +160,9 @@ static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *d
 }
 
 static const struct virtio_dev_ops blk_ops = {
-	.start = blk_start,
-	.reset = blk_reset,
-	.config_write = blk_config_write,
+    .start = blk_start,
+    .reset = blk_reset,
+    .config_write = blk_config_write,
 };
 
 /* vda ... vdz, vdaa ..., as Linux counts. */
@@ -186,16 +186,16 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 	struct block_backend *be = &blk->backend;
 	char thread[48];
 	struct blk_dataplane_config dc = {
-		.backend = be,
-		.mem = blk->dev.mem,
-		.needs_reset = &blk->dev.needs_reset,
-		.kick_fd = blk->dev.kick_fd,
-		.nqueues = blk->dev.nqueues,
-		.depth = config->aio_depth,
-		.cpu = config->cpu,
-		.poll_max_us = config->poll_max_us,
-		.name = thread,
-		.serial = blk->serial,
+	    .backend = be,
+	    .mem = blk->dev.mem,
+	    .needs_reset = &blk->dev.needs_reset,
+	    .kick_fd = blk->dev.kick_fd,
+	    .nqueues = blk->dev.nqueues,
+	    .depth = config->aio_depth,
+	    .cpu = config->cpu,
+	    .poll_max_us = config->poll_max_us,
+	    .name = thread,
+	    .serial = blk->serial,
 	};
 	struct error why;
 	int ret;
@@ -218,8 +218,7 @@ static unsigned default_queues(unsigned nvcpus)
 }
 
 int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
-		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
-		    struct error *err)
+		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd, struct error *err)
 {
 	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
 	int ret;
@@ -262,11 +261,16 @@ static void report(const struct virtio_blk *blk)
 
 int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)
 {
-	const int ret = blk_dataplane_stop(blk->dataplane, timeout_ms);
+	int ret;
 
-	if (!ret)
-		report(blk);
-	return ret;
+	if (blk->ended)
+		return 0;
+	ret = blk_dataplane_stop(blk->dataplane, timeout_ms);
+	if (ret)
+		return ret;
+	blk->ended = true;
+	report(blk);
+	return 0;
 }
 
 void virtio_blk_destroy(struct virtio_blk *blk)

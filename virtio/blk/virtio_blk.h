@@ -18,12 +18,13 @@ struct virtio_blk {
 	struct blk_dataplane *dataplane; /* owned */
 	int stop_fd;			 /* the VM's: see struct vm */
 	char serial[21];
+	bool ended; /* main's: the thread is gone */
 };
 
 /*
  * Opens the image, creates the dataplane and its thread (idle until the driver starts the device).
- * `index` names it: vda, vdb, ...; `nvcpus` decides the default number of queues; `stop_fd` ends every
- * wait for the dataplane. Main. The device may then be attached to a transport.
+ * `index` names it: vda, vdb, ...; `nvcpus` decides the default number of queues; `stop_fd` ends
+ * every wait for the dataplane. Main. The device may then be attached to a transport.
  */
 int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
 		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
@@ -32,7 +33,7 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 /*
  * Main, vCPUs stopped: drains in-flight I/O and ends the thread. Waits at most `timeout_ms`;
  * -ETIMEDOUT leaves the thread and everything it may still touch alone (storage that does not
- * answer), and the process must end without virtio_blk_destroy().
+ * answer), and the process must end without virtio_blk_destroy(). May be called again.
  */
 int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms);
 void virtio_blk_destroy(struct virtio_blk *blk);
