@@ -66,34 +66,40 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 unit: $(unit)
 dataplane: $(dptest)
 
-# The guests of tests/guest: freestanding, at fixed addresses, booted by PVH or by the 64-bit entry.
-payload_cflags := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes \
+# Freestanding guests at fixed addresses, booted by PVH or, without its note, by the 64-bit entry:
+# guest/ is their library, guest/bench a benchmark, tests/guest/payload a guest of tests.
+guest_cflags := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes \
 	-Wstrict-prototypes -Wpointer-arith -Wvla -Wno-unused-parameter $(if $(WERROR),-Werror) \
 	-I. -MMD -MP -ffreestanding -fno-pie -fno-stack-protector -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -mgeneral-regs-only -mno-red-zone
-payload_dir    := $(BUILD)/tests/guest
-payload_obj    := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard tests/guest/payload/*.[cS])))
-payloads       := $(if $(filter x86,$(ARCH)),$(payload_dir)/payload.elf $(payload_dir)/payload64.elf)
+guest_ldflags := -nostdlib -static -Wl,-T,guest/guest.ld -Wl,-z,noexecstack -Wl,--build-id=none
+guest_objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard $(1)/*.[cS])))
+guest_lib     := $(call guest_objects,guest)
+bench_elf     := $(if $(filter x86,$(ARCH)),$(BUILD)/guest/bench.elf)
+bench_obj     := $(guest_lib) $(call guest_objects,guest/bench)
+payload_obj   := $(guest_lib) $(call guest_objects,tests/guest/payload)
+payload_dir   := $(BUILD)/tests/guest
+payloads      := $(if $(filter x86,$(ARCH)),$(payload_dir)/payload.elf $(payload_dir)/payload64.elf)
 
 .PHONY: payload
-payload: $(payloads)
+payload: $(payloads) $(bench_elf)
 
-$(BUILD)/tests/guest/payload/%.o: tests/guest/payload/%.c
-	@mkdir -p $(@D)
-	$(say) CC $<
-	$(Q)$(CC) $(payload_cflags) -c -o $@ $<
+$(BUILD)/guest/%.o $(BUILD)/tests/guest/payload/%.o: all_cflags = $(guest_cflags)
 
-$(BUILD)/tests/guest/payload/%.o: tests/guest/payload/%.S
+$(BUILD)/%.o: %.S
 	@mkdir -p $(@D)
 	$(say) AS $<
-	$(Q)$(CC) $(payload_cflags) -c -o $@ $<
+	$(Q)$(CC) $(all_cflags) -c -o $@ $<
 
 $(payload_dir)/payload.elf: $(payload_obj)
 $(payload_dir)/payload64.elf: $(filter-out %/pvh_note.o,$(payload_obj))
-$(payloads): tests/guest/payload/payload.ld
+$(payloads): guest/guest.ld
 	$(say) LD $@
-	$(Q)$(CC) -nostdlib -static -Wl,-T,tests/guest/payload/payload.ld -Wl,-z,noexecstack \
-		-Wl,--build-id=none -o $@ $(filter %.o,$^)
+	$(Q)$(CC) $(guest_ldflags) -o $@ $(filter %.o,$^)
+
+$(bench_elf): $(bench_obj) guest/guest.ld
+	$(say) LD $@
+	$(Q)$(CC) $(guest_ldflags) -s -o $@ $(filter %.o,$^)
 
 # Everything below installs what it needs (as root) or says what is missing.
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -161,4 +167,4 @@ clean:
 	rm -rf build
 
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest)) \
-	$(payload_obj:.o=.d)
+	$(payload_obj:.o=.d) $(bench_obj:.o=.d)

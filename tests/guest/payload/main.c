@@ -9,11 +9,12 @@
  *	end=debug-exit       end by that port even if all is well
  *	others               parameters of single tests
  */
-#include "end.h"
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
-#include "start.h"
+#include "ways.h"
+#include "guest/end.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
+#include "guest/start.h"
 #include "tests.h"
 
 #define NAME_MAX 32
@@ -118,7 +119,7 @@ static void run_tests(const char *list)
 	}
 }
 
-_Noreturn void payload_main(void)
+_Noreturn void guest_main(void)
 {
 	const char *list;
 

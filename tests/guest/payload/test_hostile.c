@@ -6,9 +6,9 @@
  */
 #include <linux/virtio_mmio.h>
 
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define WAIT_US 2000000

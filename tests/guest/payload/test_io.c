@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verified reads and writes: by polling and by interrupts, one queue and many, one disk and many.
  */
-#include "irq.h"
-#include "lib.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define DEFAULT_IOS   2000

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine around the disks: memory, CPU, timers, interrupt chips, tables, empty places. */
-#include "end.h"
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "ways.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define MIB (1UL << 20)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration space by both mechanisms, BARs that are sized and moved, MSI-X masks. */
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define ECAM	      0xe0000000

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Single requests: every type, every refusal (virtio 1.2, 5.2.6), and odd but lawful layouts. */
-#include "io.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define TYPE_UNKNOWN   7

@@ -4,9 +4,9 @@
  * nothing is written to buffers or rings any more, no interrupt comes, and each sector of a write
  * that was in flight holds what was there before or what was to be written.
  */
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "tests.h"
 
 #define IN_FLIGHT   32

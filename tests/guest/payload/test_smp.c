@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several CPUs: they start, reach each other, drive queues of their own, and race the device. */
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
-#include "smp.h"
-#include "start.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
+#include "guest/smp.h"
+#include "guest/start.h"
 #include "tests.h"
 
 #define TRUE_SECTOR 8

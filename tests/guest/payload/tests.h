@@ -3,7 +3,7 @@
 #ifndef PAYLOAD_TESTS_H
 #define PAYLOAD_TESTS_H
 
-#include "blk.h"
+#include "guest/blk.h"
 #include "workload.h"
 
 struct test {

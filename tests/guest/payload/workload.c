@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verified random I/O: expected content, and a loop that keeps a number of requests in flight. */
 #include "workload.h"
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 
 #define WORDS	   (SECTOR / 8)
 #define STALL_US   5000000

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "blk.h"
+#include "guest/blk.h"
 
 #define WORKLOAD_MAX_DEPTH   256
 #define WORKLOAD_MAX_SECTORS 64

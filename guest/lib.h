@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What freestanding C lacks: strings, memory, the serial console, test lines, options, time. */
-#ifndef PAYLOAD_LIB_H
-#define PAYLOAD_LIB_H
+#ifndef GUEST_LIB_H
+#define GUEST_LIB_H
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -49,12 +49,15 @@ const char *option(const char *key, unsigned nth);
 uint64_t option_u64(const char *key, uint64_t otherwise);
 bool option_is(const char *key, const char *value);
 
-/* Zeroed pages, never given back; out of memory ends the payload. */
+/* Zeroed pages, never given back; out of memory ends the guest. */
 void *alloc_pages(size_t bytes);
 
-/* time.c: microseconds by kvm-clock, or by a guess at the TSC where there is none. */
+/* time.c: by kvm-clock or, where there is none, by the TSC at `tsc_khz=` on the command line (or a
+ * guess). Ticks are the TSC's. */
 void time_init(void);
 uint64_t time_us(void);
 void delay_us(uint64_t us);
+uint64_t ticks_to_ns(uint64_t ticks); /* up to hours of them */
+uint64_t ns_to_ticks(uint64_t ns);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * The driver's side of virtio 1.x: a device behind either transport, and its split virtqueues.
  */
-#ifndef PAYLOAD_VIRTIO_H
-#define PAYLOAD_VIRTIO_H
+#ifndef GUEST_VIRTIO_H
+#define GUEST_VIRTIO_H
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "pci.h"
+#include "guest/pci.h"
 
 #define VIRTIO_MAX_DEVICES 16
 #define VIRTIO_MAX_QUEUES  16
@@ -93,7 +93,8 @@ struct sg {
 bool virtio_pci_open(struct virtio *dev, unsigned slot);
 bool virtio_mmio_open(struct virtio *dev, uintptr_t base, unsigned pin);
 
-/* virtio.c: PCI slots in order, then `mmio=ADDRESS:PIN` options. Returns how many of kind `id`. */
+/* virtio.c: PCI slots in order, then what the command line says of MMIO, as `mmio=ADDRESS:PIN`
+ * or as Linux has it, `virtio_mmio.device=SIZE@ADDRESS:PIN`. Returns how many of kind `id`. */
 unsigned virtio_find(uint16_t id, struct virtio *devs, unsigned max);
 
 void virtio_reset(struct virtio *dev); /* returns when the status reads 0 */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Command line and memory map, from a PVH start_info or a Linux zero page; and the page allocator.
  */
-#include "end.h"
-#include "lib.h"
+#include "guest/end.h"
+#include "guest/lib.h"
 
 #define PVH_MAGIC 0x336ec578
 #define E820_RAM  1

@@ -11,7 +11,7 @@
  * 64-bit space, so that the local APIC is in reach of a sign-extended 32-bit displacement: an
  * interrupt costs three instructions.
  */
-#include "start.h"
+#include "guest/start.h"
 
 #define CR0_BOOT     0x80000033 /* PG, NE, ET, MP, PE */
 #define CR0_PROTECTED 0x00000033
@@ -126,7 +126,7 @@ start_common:
 	pushq	$ring3_stack_top
 	pushq	$RFLAGS_RING3
 	pushq	$GDT_CODE3 | 3
-	pushq	$payload_main
+	pushq	$guest_main
 	iretq
 
 /*
@@ -168,7 +168,7 @@ x2apic_eoi:
 	popq	%rax
 	iretq
 
-/* Exceptions end the payload: vector and error code, then C code for the report. */
+/* Exceptions end the guest: vector and error code, then C code for the report. */
 	.globl trap_stubs
 	.balign TRAP_STUB_SIZE
 trap_stubs:
@@ -206,6 +206,19 @@ ring0_stub:
 	addq	$2, (%rsp)
 	call	*%rax
 	iretq
+
+/*
+ * Sleeps unless RCX words at RSI and RDI differ, with interrupts off till then: STI takes effect with
+ * the instruction after it, so that none can come between the look and HLT. Few instructions, for
+ * hosts that emulate each of them; IRETQ restores the flag.
+ */
+	.globl ring0_sleep
+ring0_sleep:
+	repe cmpsq
+	jne	1f
+	sti
+	hlt
+1:	ret
 
 /* Interrupts on in ring 3: the frame above our return address is RIP, CS, RFLAGS. */
 	.globl ring0_irq_on

@@ -1,29 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ways a guest can end its machine; the VMM's exit status tells them apart. */
-#include "end.h"
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
-#include "start.h"
+#include "ways.h"
+#include "guest/end.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 #include "vmm/power_regs.h"
 
-#define PORT_DEBUG_EXIT	   0xf4
 #define PORT_I8042_COMMAND 0x64
 #define PORT_PVPANIC	   0x505
 #define PORT_POWER	   0x600
 
-#define DEBUG_EXIT_GOOD 0x10
-#define DEBUG_EXIT_DEAD 0x7e
-#define DEBUG_EXIT_TRAP 0x7d
-
 #define I8042_PULSE_RESET 0xfe
 #define PVPANIC_PANICKED  1
-
-static _Noreturn void halt_for_good(void)
-{
-	for (;;)
-		ring0(ring0_halt_for_good, 0);
-}
 
 static void power_off(void)
 {
@@ -47,7 +36,7 @@ static void triple_fault(void)
 
 static void halt(void)
 {
-	halt_for_good();
+	end_halted();
 }
 
 static void spin(void)
@@ -65,7 +54,7 @@ static void idle(void)
 
 static void debug_exit(void)
 {
-	outb(PORT_DEBUG_EXIT, option_u64("value", 0x2a));
+	outb(END_PORT, option_u64("value", 0x2a));
 }
 
 static void panic_by_pvpanic(void)
@@ -83,7 +72,7 @@ static void panic_then_reset(void)
 static void panic_then_halt(void)
 {
 	panic_by_pvpanic();
-	halt_for_good();
+	end_halted();
 }
 
 /* More to say after the panic: the VMM gives it a few seconds and ends by itself. */
@@ -150,20 +139,5 @@ void end_tests(unsigned failures)
 {
 	if (!failures && !option_is("end", "debug-exit"))
 		power_off();
-	outb(PORT_DEBUG_EXIT, failures ? (failures < 15 ? failures : 15) : DEBUG_EXIT_GOOD);
-	halt_for_good();
-}
-
-void end_abort(const char *why)
-{
-	print("Bail out! %s\n", why);
-	outb(PORT_DEBUG_EXIT, DEBUG_EXIT_DEAD);
-	halt_for_good();
-}
-
-void trap_report(const uint64_t *frame)
-{
-	print("Bail out! exception %lu, error %lx, rip %lx:%lx, rsp %lx:%lx, flags %lx\n", frame[0],
-	      frame[1], frame[3], frame[2], frame[6], frame[5], frame[4]);
-	outb(PORT_DEBUG_EXIT, DEBUG_EXIT_TRAP);
+	end_now(failures ? (failures < 15 ? failures : 15) : END_GOOD);
 }

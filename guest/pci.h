@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PCI bus 0 by ports 0xCF8 and 0xCFC, and MSI-X. */
-#ifndef PAYLOAD_PCI_H
-#define PAYLOAD_PCI_H
+#ifndef GUEST_PCI_H
+#define GUEST_PCI_H
 
 #include <linux/pci_regs.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Further CPUs: started once, then given one function at a time to run in ring 3. */
-#ifndef PAYLOAD_SMP_H
-#define PAYLOAD_SMP_H
+#ifndef GUEST_SMP_H
+#define GUEST_SMP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,22 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finding virtio devices and bringing them up (virtio 1.2, 3.1.1), whatever the transport. */
-#include "virtio.h"
-#include "io.h"
-#include "lib.h"
+#include "guest/virtio.h"
+#include "guest/io.h"
+#include "guest/lib.h"
+
+static bool mmio_option(unsigned nth, uintptr_t *base, unsigned *pin)
+{
+	const char *at = option("mmio", nth);
+
+	if (!at)
+		at = option("virtio_mmio.device", nth);
+	if (!at)
+		return false;
+	for (const char *s = at; *s && *s != ' '; s++) {
+		if (*s == '@')
+			at = s + 1;
+	}
+	*base = parse_u64(at, &at);
+	*pin = *at == ':' ? parse_u64(at + 1, NULL) : 0;
+	return true;
+}
 
 unsigned virtio_find(uint16_t id, struct virtio *devs, unsigned max)
 {
-	const char *option_text;
-	unsigned n = 0;
+	uintptr_t base;
+	unsigned pin, n = 0;
 
 	for (unsigned slot = 0; slot < PCI_SLOTS && n < max; slot++) {
 		if (virtio_pci_open(&devs[n], slot) && devs[n].id == id)
 			n++;
 	}
-	for (unsigned i = 0; (option_text = option("mmio", i)) && n < max; i++) {
-		uintptr_t base = parse_u64(option_text, &option_text);
-		unsigned pin = *option_text == ':' ? parse_u64(option_text + 1, NULL) : 0;
-
+	for (unsigned i = 0; mmio_option(i, &base, &pin) && n < max; i++) {
 		if (virtio_mmio_open(&devs[n], base, pin) && devs[n].id == id)
 			n++;
 	}

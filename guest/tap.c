@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Test lines as the Test Anything Protocol has them. */
-#include "lib.h"
+#include "guest/lib.h"
 
 static unsigned checks, failures;
 

@@ -2,9 +2,9 @@
 /* The register transport, version 2 (virtio 1.2, 4.2): one page, one interrupt. */
 #include <linux/virtio_mmio.h>
 
-#include "io.h"
-#include "irq.h"
-#include "virtio.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/virtio.h"
 
 #define MMIO_MAGIC   0x74726976 /* "virt" */
 #define MMIO_VERSION 2

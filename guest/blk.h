@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A virtio-blk driver (virtio 1.2, 5.2). */
-#ifndef PAYLOAD_BLK_H
-#define PAYLOAD_BLK_H
+#ifndef GUEST_BLK_H
+#define GUEST_BLK_H
 
 #include <linux/virtio_blk.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "virtio.h"
+#include "guest/virtio.h"
 
 #define SECTOR	      512u
 #define BLK_MAX_SG    8	   /* data segments of one request */

@@ -3,8 +3,8 @@
  * Ports, device registers and the few instructions the drivers need. Registers are accessed by
  * single MOVs of the named width: which instruction a compiler picks is what a VMM's emulator sees.
  */
-#ifndef PAYLOAD_IO_H
-#define PAYLOAD_IO_H
+#ifndef GUEST_IO_H
+#define GUEST_IO_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What start.S and the C code agree on. */
-#ifndef PAYLOAD_START_H
-#define PAYLOAD_START_H
+#ifndef GUEST_START_H
+#define GUEST_START_H
 
 #define GDT_CODE0  0x08
 #define GDT_DATA0  0x10
@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 /* main.c: where ring 3 begins. */
-_Noreturn void payload_main(void);
+_Noreturn void guest_main(void);
 /* smp.c: and where it begins on further CPUs. */
 _Noreturn void smp_main(void);
 /* end.c: `frame` is what the stub pushed (vector, error code) and the CPU before it. In ring 0. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A virtio-blk driver (virtio 1.2, 5.2): bring-up and requests. */
-#include "blk.h"
-#include "io.h"
-#include "lib.h"
+#include "guest/blk.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 
 #define WAIT_US 5000000
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The split virtqueue, driver's side (virtio 1.2, 2.7). */
-#include "virtio.h"
-#include "io.h"
-#include "lib.h"
+#include "guest/virtio.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 
 /* EVENT_IDX: the last word of either ring (virtio 1.2, 2.7.7 and 2.7.10). */
 static volatile uint16_t *used_event(const struct virtq *vq)

@@ -4,12 +4,12 @@
  * nanoseconds = base + ((tsc - tsc_base) << shift) * mul >> 32, retried while the version is odd or
  * changes.
  */
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
 
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01
-#define GUESSED_TSC_MHZ		3000
+#define GUESSED_TSC_KHZ		3000000
 
 struct pvclock {
 	uint32_t version, pad;
@@ -21,8 +21,9 @@ struct pvclock {
 
 static volatile struct pvclock clock __attribute__((aligned(64)));
 static bool have_clock;
+static uint64_t tsc_khz;
 
-void time_init(void)
+static void find_clock(void)
 {
 	struct cpuid features;
 
@@ -31,6 +32,26 @@ void time_init(void)
 		return;
 	cpu_wrmsr(MSR_KVM_SYSTEM_TIME_NEW, (uintptr_t)&clock | 1);
 	have_clock = clock.mul != 0;
+}
+
+void time_init(void)
+{
+	find_clock();
+	tsc_khz = option_u64("tsc_khz", GUESSED_TSC_KHZ);
+	if (!have_clock)
+		return;
+	tsc_khz = (1000000ULL << 32) / clock.mul;
+	tsc_khz = clock.shift < 0 ? tsc_khz << -clock.shift : tsc_khz >> clock.shift;
+}
+
+uint64_t ticks_to_ns(uint64_t ticks)
+{
+	return ticks * 1000000 / tsc_khz;
+}
+
+uint64_t ns_to_ticks(uint64_t ns)
+{
+	return ns / 1000 * tsc_khz / 1000;
 }
 
 static uint64_t scale(uint64_t ticks, uint32_t mul, int8_t shift)
@@ -45,7 +66,7 @@ uint64_t time_us(void)
 	uint64_t ns;
 
 	if (!have_clock)
-		return rdtsc() / GUESSED_TSC_MHZ;
+		return rdtsc() * 1000 / tsc_khz;
 	do {
 		version = clock.version;
 		ns = clock.base + scale(rdtsc() - clock.tsc_base, clock.mul, clock.shift);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* IDT, local APIC, IOAPIC, and the call into ring 0. */
-#include "irq.h"
-#include "end.h"
-#include "start.h"
-#include "io.h"
-#include "lib.h"
+#include "guest/irq.h"
+#include "guest/end.h"
+#include "guest/start.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 
 #define IOAPIC		    0xfec00000
 #define IOAPIC_WINDOW	    0x10
@@ -55,8 +55,7 @@ struct cpuid_call {
 
 /* start.S */
 extern struct gate idt[];
-extern volatile uint32_t irq_count[IRQ_VECTORS];
-extern char irq_stubs[], irq_stubs_x2apic[], trap_stubs[], ring0_stub[];
+extern char irq_stubs[], irq_stubs_x2apic[], trap_stubs[], ring0_stub[], ring0_sleep[];
 
 static unsigned next_vector = IRQ_VECTOR_FIRST;
 static unsigned tick_vector;
@@ -182,10 +181,15 @@ static void ioapic_write(unsigned reg, uint32_t value)
 	write32(IOAPIC + IOAPIC_WINDOW, value);
 }
 
+void irq_ioapic_route_to(unsigned pin, unsigned vector, uint32_t apic_id)
+{
+	ioapic_write(IOAPIC_REDTBL + 2 * pin + 1, apic_id << 24);
+	ioapic_write(IOAPIC_REDTBL + 2 * pin, vector);
+}
+
 void irq_ioapic_route(unsigned pin, unsigned vector)
 {
-	ioapic_write(IOAPIC_REDTBL + 2 * pin + 1, irq_apic_id() << 24);
-	ioapic_write(IOAPIC_REDTBL + 2 * pin, vector);
+	irq_ioapic_route_to(pin, vector, irq_apic_id());
 }
 
 static void set_gate(unsigned vector, const char *entry)
@@ -250,12 +254,40 @@ uint32_t irq_seen(const unsigned *vectors, unsigned n)
 	return sum;
 }
 
+void irq_watch_init(struct irq_watch *w, unsigned low, unsigned high)
+{
+	w->first = (low - IRQ_VECTOR_FIRST) / 2;
+	w->words = (high - IRQ_VECTOR_FIRST) / 2 + 1 - w->first;
+}
+
+static const volatile uint64_t *watched(const struct irq_watch *w)
+{
+	return (const volatile uint64_t *)irq_count + w->first;
+}
+
+void irq_watch(struct irq_watch *w)
+{
+	for (unsigned i = 0; i < w->words; i++)
+		w->seen[i] = watched(w)[i];
+}
+
+void irq_sleep(const struct irq_watch *w)
+{
+	const volatile uint64_t *now = watched(w);
+	const uint64_t *seen = w->seen;
+	uint64_t n = w->words;
+
+	__asm__ volatile("call ring0_gate"
+			 : "+S"(now), "+D"(seen), "+c"(n)
+			 : "a"(ring0_sleep)
+			 : "memory", "cc");
+}
+
 /* Also so that a lost interrupt is a failed test and not a guest asleep for good. */
 unsigned irq_start_tick(void)
 {
-	if (tick_vector)
-		return tick_vector;
-	tick_vector = irq_alloc();
+	if (!tick_vector)
+		tick_vector = irq_alloc();
 	apic_write(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_128);
 	apic_write(APIC_LVT_TIMER, APIC_TIMER_PERIODIC | tick_vector);
 	apic_write(APIC_TIMER_COUNT, TICK_COUNT);
@@ -303,7 +335,7 @@ bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt)
 	const struct waiter waiter = {vectors, n, seen};
 	uint64_t deadline = time_us() + WAIT_US;
 
-	if (halt)
+	if (halt && !tick_vector)
 		irq_start_tick();
 	while (irq_seen(vectors, n) == seen) {
 		if (time_us() > deadline)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C library's part, as far as the payload needs one. */
-#include "lib.h"
+/* The C library's part, as far as a guest here needs one. */
+#include "guest/lib.h"
 
 void *memcpy(void *to, const void *from, size_t n)
 {

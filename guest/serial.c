@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console: a polled 16550 at COM1, and a small printf. */
-#include "io.h"
-#include "lib.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 
 #define COM1	 0x3f8
 #define UART_THR (COM1 + 0)

@@ -3,11 +3,13 @@
  * Interrupts as ring 3 sees them: a counter per vector that a stub of three instructions raises.
  * And what only ring 0 may do, by a call gate of our own.
  */
-#ifndef PAYLOAD_IRQ_H
-#define PAYLOAD_IRQ_H
+#ifndef GUEST_IRQ_H
+#define GUEST_IRQ_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "guest/start.h"
 
 struct cpuid {
 	uint32_t eax, ebx, ecx, edx;
@@ -23,6 +25,27 @@ bool irq_x2apic(void);
 unsigned irq_alloc(void);
 uint32_t irq_seen(const unsigned *vectors, unsigned n); /* the sum */
 
+/* What a vector's stub counts in. */
+extern volatile uint32_t irq_count[IRQ_VECTORS]; /* start.S */
+
+static inline const volatile uint32_t *irq_counter(unsigned vector)
+{
+	return &irq_count[vector - IRQ_VECTOR_FIRST];
+}
+
+/*
+ * Sleep that misses nothing: irq_watch() copies the counters of a range of vectors, irq_sleep()
+ * halts until an interrupt unless one of these has come since.
+ */
+struct irq_watch {
+	unsigned first, words; /* of the counters, in 64 bits */
+	uint64_t seen[IRQ_VECTORS / 2];
+};
+
+void irq_watch_init(struct irq_watch *w, unsigned low, unsigned high);
+void irq_watch(struct irq_watch *w);
+void irq_sleep(const struct irq_watch *w);
+
 /* A periodic interrupt of this CPU's timer, about 8 in a second; its vector. */
 unsigned irq_start_tick(void);
 
@@ -34,8 +57,9 @@ void irq_send(uint32_t apic_id, uint32_t command);
 uint64_t irq_msi_address_of(uint32_t apic_id);
 uint64_t irq_msi_address(void); /* this CPU */
 
-/* An edge-triggered, active-high pin of the IOAPIC. */
+/* An edge-triggered, active-high pin of the IOAPIC, to this CPU or another. */
 void irq_ioapic_route(unsigned pin, unsigned vector);
+void irq_ioapic_route_to(unsigned pin, unsigned vector, uint32_t apic_id);
 uint32_t ioapic_read(unsigned reg);
 
 uint32_t apic_read(unsigned reg);

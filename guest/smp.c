@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting further CPUs (SDM vol. 3, 9.4.4), and their loop. */
-#include "smp.h"
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
-#include "start.h"
+#include "guest/smp.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
+#include "guest/start.h"
 
 #define AP_PAGE	    0x3000 /* where no boot protocol leaves anything */
 #define ICR_INIT    0x4500

@@ -2,10 +2,10 @@
 /* The modern PCI transport (virtio 1.2, 4.1), interrupts by MSI-X only. */
 #include <linux/virtio_pci.h>
 
-#include "io.h"
-#include "irq.h"
-#include "lib.h"
-#include "virtio.h"
+#include "guest/io.h"
+#include "guest/irq.h"
+#include "guest/lib.h"
+#include "guest/virtio.h"
 
 #define VIRTIO_VENDOR	    0x1af4
 #define VIRTIO_DEVICE_FIRST 0x1040 /* + virtio id; lower ids are transitional */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PCI configuration (PCI 3.0, 3.2.2.3.2) and MSI-X (6.8.2). */
-#include "pci.h"
-#include "io.h"
-#include "lib.h"
+#include "guest/pci.h"
+#include "guest/io.h"
+#include "guest/lib.h"
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA    0xcfc
