@@ -61,6 +61,8 @@ static void report_disk(const struct lane *lanes, unsigned nlanes, unsigned disk
 		dev = lanes[i].vq->dev;
 		add(&sum, &lanes[i]);
 	}
+	if (!dev)
+		return; /* no lane drives it */
 	print("disk %u ", disk);
 	print_place(dev);
 	print_sum(&sum);
