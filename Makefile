@@ -122,7 +122,7 @@ lint:
 
 .PHONY: format
 format:
-	find vmm virtio devices loader tests -name '*.[ch]' | xargs clang-format -i
+	find vmm virtio devices loader guest tests -name '*.[ch]' | xargs clang-format -i
 
 # The programs of one sanitizer: `make test-asan` and `make test-tsan` run them alone.
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
