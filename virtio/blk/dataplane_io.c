@@ -273,21 +273,27 @@ static bool reap_pool(struct blk_dataplane *dp)
 	return true;
 }
 
-/* Shows the guest what is done, with one index store per queue and one interrupt per line. */
+/*
+ * Shows the guest what is done, with one index store per queue and one interrupt per line. Queues
+ * may share a line (virtio-mmio has one for all), so all are published before the first interrupt:
+ * whom it wakes looks at each queue once, and what came later would go unnoticed.
+ */
 static void publish(struct blk_dataplane *dp)
 {
-	uint64_t dirty = dp->dirty;
+	uint64_t dirty = dp->dirty, wanted = 0;
 	int signalled = -2; /* no line's: -1 is a line without a vector, whose status bit counts */
 
 	dp->dirty = 0;
-	for (; dirty; dirty &= dirty - 1) {
-		struct blk_queue *q = &dp->queue[__builtin_ctzll(dirty)];
+	for (; dirty; dirty &= dirty - 1)
+		if (virtq_publish(&dp->queue[__builtin_ctzll(dirty)].vq))
+			wanted |= dirty & -dirty;
+	for (; wanted; wanted &= wanted - 1) {
+		const struct irq_line *line = &dp->queue[__builtin_ctzll(wanted)].line;
 
-		/* Queues may share a line (virtio-mmio has one for all). */
-		if (!virtq_publish(&q->vq) || q->line.fd == signalled)
+		if (line->fd == signalled)
 			continue;
-		irq_line_signal(&q->line);
-		signalled = q->line.fd;
+		irq_line_signal(line);
+		signalled = line->fd;
 		stat_add(&dp->stats.interrupts, 1);
 	}
 }
