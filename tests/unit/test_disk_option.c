@@ -103,7 +103,7 @@ static void bad_values_are_refused_by_name(void **state)
 	    {"a,queue-size=100", {"queue-size", "'100'", "power of two"}},
 	    {"a,queue-size=2048", {"queue-size", "1024"}},
 	    {"a,aio-depth=257", {"aio-depth", "256"}},
-    {"a,poll-max-us=10001", {"poll-max-us", "10000"}},
+	    {"a,poll-max-us=10001", {"poll-max-us", "10000"}},
 	    {"a,block-size=1024", {"block-size", "4096"}},
 	    {"a,cpu=-1", {"cpu", "'-1'"}},
 	    {"a,cpu=1024", {"cpu", "1023"}},

@@ -14,9 +14,9 @@
 #include "virtio/virtqueue.h"
 #include "vmm/cli/number.h"
 
-#define MAX_QUEUES 63 /* and one MSI-X vector more for the configuration: 64 at most */
-#define MAX_DEPTH  256
-#define MAX_POLL   10000
+#define MAX_QUEUES   63 /* and one MSI-X vector more for the configuration: 64 at most */
+#define MAX_DEPTH    256
+#define MAX_POLL     10000
 #define DEFAULT_POLL 50 /* some wake-ups, less than most devices take */
 
 struct disk_key {
@@ -187,7 +187,8 @@ static int set_field(struct disk_config *disk, char *field, const char *text, st
 	if (!key)
 		return error_setx(err, EINVAL,
 				  "--disk '%s': unknown key '%s' (known: readonly, serial, cache, "
-				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, cpu)",
+				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, "
+				  "cpu)",
 				  text, field);
 	if (!value && !key->flag)
 		return error_setx(err, EINVAL, "--disk '%s': %s needs a value: %s", text, field,
