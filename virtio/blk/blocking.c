@@ -87,13 +87,23 @@ static int try_fallocate(const struct block_backend *be, int mode, uint64_t off,
 	return ret ? -errno : 0;
 }
 
+/* A device refuses parts of its blocks; a discard promises nothing, so they are left out. */
+static int discard_device(const struct block_backend *be, uint64_t off, uint64_t len)
+{
+	const uint64_t mask = be->physical_block_size - 1;
+	const uint64_t first = (off + mask) & ~mask, end = (off + len) & ~mask;
+	uint64_t range[2] = {first, end - first};
+
+	if (first >= end)
+		return 0;
+	return ioctl(be->fd, BLKDISCARD, range) ? -errno : 0;
+}
+
 static int discard(const struct block_backend *be, uint64_t off, uint64_t len)
 {
-	uint64_t range[2] = {off, len};
-
-	if (!be->block_device)
-		return try_fallocate(be, FALLOC_FL_PUNCH_HOLE, off, len);
-	return ioctl(be->fd, BLKDISCARD, range) ? -errno : 0;
+	if (be->block_device)
+		return discard_device(be, off, len);
+	return try_fallocate(be, FALLOC_FL_PUNCH_HOLE, off, len);
 }
 
 static int write_zeroes_slowly(const struct block_backend *be, uint64_t off, uint64_t len,
@@ -114,6 +124,12 @@ static int write_zeroes_slowly(const struct block_backend *be, uint64_t off, uin
 	return 0;
 }
 
+/* The host makes no zeroes here: not at all, or, being a device, not in parts of its blocks. */
+static bool cannot_zero(const struct block_backend *be, int ret)
+{
+	return ret == -EOPNOTSUPP || (be->block_device && ret == -EINVAL);
+}
+
 /*
  * A hole reads as zeroes, but only UNMAP allows to make one (5.2.6.2). On block devices the same
  * two modes mean the same: Linux maps them to BLKZEROOUT with and without leave to unmap.
@@ -125,9 +141,9 @@ static int write_zeroes(const struct block_backend *be, const struct blk_range *
 
 	if (r->unmap && be->can_discard)
 		ret = try_fallocate(be, FALLOC_FL_PUNCH_HOLE, r->offset, len);
-	if (ret == -EOPNOTSUPP && be->can_write_zeroes)
+	if (cannot_zero(be, ret) && be->can_write_zeroes)
 		ret = try_fallocate(be, FALLOC_FL_ZERO_RANGE, r->offset, len);
-	if (ret == -EOPNOTSUPP)
+	if (cannot_zero(be, ret))
 		ret = write_zeroes_slowly(be, r->offset, len, bounce);
 	return ret;
 }
