@@ -22,6 +22,8 @@ static struct {
 	_Atomic int setup_eagain; /* io_setup() */
 	_Atomic int no_ring;	  /* the mapped ring is of an unknown kind */
 	_Atomic int sync_errno;	  /* fdatasync(), once */
+	_Atomic int sync_pair;	  /* the first of two concurrent fdatasync() fails, as does no later
+				   * one: the kernel reports lost pages once per open file */
 	_Atomic int write_errno;  /* pwritev2() */
 	_Atomic int eintr;	  /* so many p*v2() calls */
 	_Atomic int short_sync;	  /* p*v2() move one sector */
@@ -33,6 +35,17 @@ static int no_faults(void **state)
 {
 	memset(&fault, 0, sizeof(fault));
 	return 0;
+}
+
+/* One of a number of faults, if any is left; workers ask at the same time. */
+static bool take(_Atomic int *left)
+{
+	int n = *left;
+
+	while (n > 0)
+		if (atomic_compare_exchange_weak(left, &n, n - 1))
+			return true;
+	return false;
 }
 
 int io_setup(int n, io_context_t *ctx)
@@ -71,10 +84,8 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	long good = 0;
 
 	fault.calls++;
-	if (fault.eagain) {
-		fault.eagain--;
+	if (take(&fault.eagain))
 		return -EAGAIN;
-	}
 	if (fault.one_each) {
 		n = 1;
 		if (++fault.one_each % 2)
@@ -90,8 +101,7 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 
 static bool fail_rw(bool write)
 {
-	if (fault.eintr) {
-		fault.eintr--;
+	if (take(&fault.eintr)) {
 		errno = EINTR;
 		return true;
 	}
@@ -128,8 +138,25 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 	return syscall(SYS_pwritev2, fd, iov, n, off, 0, flags);
 }
 
+/* Returns when two are in it, the one that fails well before the other. */
+static int sync_as_pair(void)
+{
+	const int turn = fault.sync_pair++;
+
+	while (fault.sync_pair < 3)
+		usleep(100);
+	if (turn == 1) {
+		errno = EIO;
+		return -1;
+	}
+	usleep(20000);
+	return 0;
+}
+
 int fdatasync(int fd)
 {
+	if (fault.sync_pair)
+		return sync_as_pair();
 	if (fault.sync_errno) {
 		errno = fault.sync_errno;
 		fault.sync_errno = 0;
@@ -315,6 +342,23 @@ static void a_failed_flush_stays_failed(void **state)
 	rig_free(rig);
 }
 
+static void a_flush_beside_a_failed_one_fails_too(void **state)
+{
+	struct rig *rig = rig_new(threads);
+	struct rig_req a = rig_req(rig, 0), b = rig_req(rig, 0);
+	struct fake_done done;
+
+	fault.sync_pair = 1;
+	rig_queue(rig, 0, &a, VIRTIO_BLK_T_FLUSH, 0, 0, 0);
+	rig_queue(rig, 0, &b, VIRTIO_BLK_T_FLUSH, 0, 0, 1);
+	rig_kick(rig, 0);
+	assert_true(rig_wait(rig, 0, &done));
+	assert_true(rig_wait(rig, 0, &done));
+	assert_int_equal(rig_status(rig, &a), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_status(rig, &b), VIRTIO_BLK_S_IOERR);
+	rig_free(rig);
+}
+
 static void old_kernels_flush_on_a_worker(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){0});
@@ -392,6 +436,7 @@ int main(void)
 	    T(reads_behind_a_file_cut_short_are_errors),
 	    T(no_space_is_an_error_and_then_it_works_again),
 	    T(a_failed_flush_stays_failed),
+	    T(a_flush_beside_a_failed_one_fails_too),
 	    T(old_kernels_flush_on_a_worker),
 	    T(an_unknown_ring_is_reaped_by_a_call),
 	    T(too_few_aio_contexts_are_explained),

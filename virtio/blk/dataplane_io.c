@@ -71,6 +71,9 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
 	uint8_t status = VIRTIO_BLK_S_OK;
 
+	/* It ran beside the one that was told of the lost pages, and was not told itself. */
+	if (req->op == BLK_OP_FLUSH && dp->flush_failed)
+		error = -EIO;
 	if (error) {
 		status = range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 		atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
