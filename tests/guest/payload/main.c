@@ -15,6 +15,7 @@
 #include "guest/irq.h"
 #include "guest/lib.h"
 #include "guest/start.h"
+#include "md5.h"
 #include "tests.h"
 
 #define NAME_MAX 32
@@ -122,6 +123,7 @@ static void run_tests(const char *list)
 _Noreturn void guest_main(void)
 {
 	const char *list;
+	char md5[MD5_TEXT];
 
 	serial_init();
 	boot_init();
@@ -134,7 +136,9 @@ _Noreturn void guest_main(void)
 		run_tests(list);
 	else
 		note("command line: %s", boot.cmdline);
-	if (shadow.sectors)
-		note("cksum %u %lu", shadow_cksum(&shadow), shadow.sectors * SECTOR);
+	if (shadow.sectors) {
+		shadow_md5(&shadow, md5);
+		note("md5 %s", md5);
+	}
 	end_tests(tap_end());
 }

@@ -4,10 +4,10 @@
 #include "guest/io.h"
 #include "guest/irq.h"
 #include "guest/lib.h"
+#include "md5.h"
 
-#define WORDS	   (SECTOR / 8)
-#define STALL_US   5000000
-#define CKSUM_POLY 0x04c11db7
+#define WORDS	 (SECTOR / 8)
+#define STALL_US 5000000
 
 void shadow_init(struct shadow *shadow, uint64_t sectors)
 {
@@ -48,31 +48,17 @@ void shadow_zero(struct shadow *shadow, uint64_t sector, uint64_t n)
 	memset(shadow->generation + sector, 0, n * sizeof(*shadow->generation));
 }
 
-static void cksum_table(uint32_t *table)
+void shadow_md5(const struct shadow *shadow, char *text)
 {
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t c = i << 24;
-
-		for (unsigned bit = 0; bit < 8; bit++)
-			c = c & 0x80000000 ? c << 1 ^ CKSUM_POLY : c << 1;
-		table[i] = c;
-	}
-}
-
-uint32_t shadow_cksum(const struct shadow *shadow)
-{
-	uint32_t table[256], crc = 0;
+	struct md5 md5;
 	uint64_t data[WORDS];
 
-	cksum_table(table);
+	md5_init(&md5);
 	for (uint64_t s = 0; s < shadow->sectors; s++) {
 		shadow_fill(shadow, s, data);
-		for (unsigned i = 0; i < SECTOR; i++)
-			crc = crc << 8 ^ table[crc >> 24 ^ ((uint8_t *)data)[i]];
+		md5_add(&md5, data, SECTOR);
 	}
-	for (uint64_t n = shadow->sectors * SECTOR; n; n >>= 8)
-		crc = crc << 8 ^ table[crc >> 24 ^ (n & 0xff)];
-	return ~crc;
+	md5_end(&md5, text);
 }
 
 static bool range_busy(const struct shadow *shadow, uint64_t sector, uint32_t n)

@@ -58,8 +58,8 @@ void shadow_fill(const struct shadow *shadow, uint64_t sector, uint64_t *data);
 bool shadow_check(const struct shadow *shadow, uint64_t sector, const uint64_t *data);
 /* Forgets what a range holds now: it reads as zeroes. */
 void shadow_zero(struct shadow *shadow, uint64_t sector, uint64_t n);
-/* POSIX cksum(1) of the whole disk as it must be. */
-uint32_t shadow_cksum(const struct shadow *shadow);
+/* Of the whole disk as it must be. */
+void shadow_md5(const struct shadow *shadow, char *text);
 
 /* Takes memory, so on the first CPU only; then run on any, as often as wanted. */
 void workload_init(struct workload *w);
