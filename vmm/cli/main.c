@@ -3,6 +3,7 @@
  * The way in and the way out: picks the subcommand, prints the last message, returns the exit
  * status. The only place that does either.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,18 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/*
+ * Started with a standard stream closed, the next file opened would take its number, and the
+ * guest's console would be written into a disk image.
+ */
+static bool fill_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
 static bool is_any(const char *word, const char *a, const char *b)
 {
 	return !strcmp(word, a) || !strcmp(word, b);
@@ -52,6 +65,8 @@ int main(int argc, char **argv)
 	struct error err = {0};
 	int status;
 
+	if (!fill_standard_streams())
+		return STATUS_ERROR;
 	if (argc < 2) {
 		print_usage(stderr);
 		return STATUS_USAGE;
