@@ -54,6 +54,7 @@ int virtio_dev_init(struct virtio_dev *dev, uint16_t id, unsigned nqueues, uint1
 	dev->nqueues = nqueues;
 	dev->queue_size_max = queue_size_max;
 	dev->mem = mem;
+	dev->status = &dev->own_status;
 	for (unsigned q = 0; q < nqueues; q++) {
 		dev->kick_fd[q] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (dev->kick_fd[q] < 0) {
@@ -105,7 +106,7 @@ void virtio_dev_set_driver_features(struct virtio_dev *dev, uint32_t select, uin
 		return;
 	pthread_mutex_lock(&dev->lock);
 	/* 3.1.1, step 5: final once FEATURES_OK is set. */
-	if (dev->status & VIRTIO_CONFIG_S_FEATURES_OK)
+	if (atomic_load(dev->status) & VIRTIO_CONFIG_S_FEATURES_OK)
 		log_guest(&dev->log, "%s: driver changes features after FEATURES_OK: ignored",
 			  dev->name);
 	else
@@ -122,11 +123,10 @@ static void reset_device(struct virtio_dev *dev)
 		dev->ops->reset(dev);
 	/* Nothing of the device runs any more: what it left behind is forgotten, not raced. */
 	dev->started = false;
-	dev->status = 0;
 	dev->driver_features = 0;
 	reset_queues(dev);
-	atomic_store(&dev->needs_reset, false);
 	atomic_store(&dev->isr, 0);
+	atomic_store(dev->status, 0);
 }
 
 static bool features_ok(struct virtio_dev *dev)
@@ -143,15 +143,15 @@ static bool features_ok(struct virtio_dev *dev)
 /* 3.1.1: which of the bits the driver wants it may have now. Bits once set stay. */
 static uint8_t admit_status(struct virtio_dev *dev, uint8_t wanted)
 {
-	uint8_t fresh = wanted & STATUS_DRIVER_BITS & ~dev->status;
-	const uint8_t all = dev->status | fresh;
+	const uint8_t now = (uint8_t)atomic_load(dev->status);
+	uint8_t fresh = wanted & STATUS_DRIVER_BITS & ~now;
+	const uint8_t all = now | fresh;
 
 	if (fresh & VIRTIO_CONFIG_S_FEATURES_OK &&
 	    ((all & STATUS_FOUND) != STATUS_FOUND || !features_ok(dev)))
 		fresh &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	if (fresh & VIRTIO_CONFIG_S_DRIVER_OK &&
-	    (!((dev->status | fresh) & VIRTIO_CONFIG_S_FEATURES_OK) ||
-	     all & VIRTIO_CONFIG_S_FAILED)) {
+	    (!((now | fresh) & VIRTIO_CONFIG_S_FEATURES_OK) || all & VIRTIO_CONFIG_S_FAILED)) {
 		log_guest(&dev->log, "%s: driver sets DRIVER_OK out of turn: ignored", dev->name);
 		fresh &= ~VIRTIO_CONFIG_S_DRIVER_OK;
 	}
@@ -169,7 +169,7 @@ static void start_device(struct virtio_dev *dev)
 	}
 	log_guest(&dev->log, "%s: cannot start: %s", dev->name, strerror(-err));
 	/* 2.1.2: DRIVER_OK is set, so the driver is told. */
-	atomic_store(&dev->needs_reset, true);
+	atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
 	line = dev->transport_ops->config_line(dev->transport);
 	irq_line_signal(&line);
 }
@@ -179,9 +179,7 @@ uint8_t virtio_dev_get_status(struct virtio_dev *dev)
 	uint8_t status;
 
 	pthread_mutex_lock(&dev->lock);
-	status = dev->status;
-	if (atomic_load(&dev->needs_reset))
-		status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	status = (uint8_t)atomic_load(dev->status);
 	pthread_mutex_unlock(&dev->lock);
 	return status;
 }
@@ -195,7 +193,7 @@ void virtio_dev_set_status(struct virtio_dev *dev, uint8_t status)
 		reset_device(dev);
 	} else {
 		fresh = admit_status(dev, status);
-		dev->status |= fresh;
+		atomic_fetch_or(dev->status, fresh);
 		if (fresh & VIRTIO_CONFIG_S_DRIVER_OK)
 			start_device(dev);
 	}
@@ -245,7 +243,7 @@ static void set_ready(struct virtio_dev *dev, uint32_t q, uint32_t value)
 
 	if (!value) {
 		queue->ready = false;
-	} else if (!(dev->status & VIRTIO_CONFIG_S_FEATURES_OK)) {
+	} else if (!(atomic_load(dev->status) & VIRTIO_CONFIG_S_FEATURES_OK)) {
 		log_guest(&dev->log, "%s: queue %u refused before FEATURES_OK", dev->name, q);
 	} else if (virtq_start(&trial, dev->mem, queue, dev->driver_features)) {
 		log_guest(&dev->log,
@@ -309,7 +307,7 @@ void virtio_dev_set_queue(struct virtio_dev *dev, uint32_t q, enum virtq_field f
 	if (q >= dev->nqueues)
 		return;
 	pthread_mutex_lock(&dev->lock);
-	if (dev->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (atomic_load(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
 		log_guest(&dev->log, "%s: queue %u changed after DRIVER_OK: ignored", dev->name, q);
 	else if (field != VIRTQ_READY && dev->queue[q].ready)
 		log_guest(&dev->log, "%s: queue %u changed while ready: ignored", dev->name, q);

@@ -5,7 +5,7 @@
  * never a device kind; a device fills it in and never knows its transport.
  *
  * Register accesses come from vCPU threads and hold `lock`. The dataplane takes no part: it is
- * started with copies and answers through `needs_reset` and its interrupt lines.
+ * started with copies and answers through NEEDS_RESET in `status` and its interrupt lines.
  */
 #ifndef MVMM_VIRTIO_DEV_H
 #define MVMM_VIRTIO_DEV_H
@@ -56,9 +56,14 @@ struct virtio_dev {
 	uint16_t id;	   /* VIRTIO_ID_BLOCK, ... */
 	uint64_t features; /* offered, VIRTIO_F_VERSION_1 among them */
 	uint64_t driver_features;
-	uint8_t status;
-	bool started;		  /* ops->start succeeded, ops->reset is due */
-	_Atomic bool needs_reset; /* set by the device's own thread on a broken ring, or by start */
+	/*
+	 * The device status as the driver reads it (2.1). Changes under the lock, but for
+	 * NEEDS_RESET, which the device's own thread ORs in when a ring is broken. Points to
+	 * `own_status`, or to where a transport lets the driver read it without asking anybody.
+	 */
+	_Atomic uint32_t *status;
+	_Atomic uint32_t own_status;
+	bool started;		     /* ops->start succeeded, ops->reset is due */
 	_Atomic uint32_t generation; /* changes with the configuration bytes */
 	_Atomic uint32_t isr; /* bit 0 used buffers, bit 1 configuration; see irq_line.status */
 	unsigned nqueues;

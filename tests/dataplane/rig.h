@@ -61,7 +61,7 @@ struct rig {
 	int kick_fd[RIG_QUEUES];
 	int irq_fd[RIG_QUEUES];
 	int config_fd;
-	_Atomic bool needs_reset;
+	_Atomic uint32_t status; /* NEEDS_RESET */
 	struct blk_dataplane *dp;
 };
 
@@ -97,6 +97,7 @@ static inline int rig_start(struct rig *rig)
 	    .writeback = !rig->config.writethrough,
 	    .features = rig->config.features,
 	    .config_line = {.fd = rig->config_fd},
+	    .status = &rig->status,
 	};
 
 	for (unsigned q = 0; q < rig->config.nqueues; q++) {
@@ -131,7 +132,6 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 	const struct blk_dataplane_config dc = {
 	    .backend = &rig->be,
 	    .mem = &rig->guest.mem,
-	    .needs_reset = &rig->needs_reset,
 	    .kick_fd = rig->kick_fd,
 	    .nqueues = rig->config.nqueues,
 	    .depth = rig->config.depth,

@@ -366,7 +366,7 @@ static void reset_storm(struct rig_config config, unsigned rounds)
 			;
 		assert_int_equal(rig_start(rig), 0);
 	}
-	assert_false(atomic_load(&rig->needs_reset));
+	assert_false(atomic_load(&rig->status));
 	check_pages(rig, 16, done, sent);
 	rig_free(rig);
 }

@@ -135,14 +135,14 @@ static void drive(struct disk *disk, uint64_t features)
 	features |= 1ULL << VIRTIO_F_VERSION_1;
 	virtio_dev_set_driver_features(dev, 0, features);
 	virtio_dev_set_driver_features(dev, 1, features >> 32);
-	virtio_dev_set_status(dev, dev->status | VIRTIO_CONFIG_S_FEATURES_OK);
+	virtio_dev_set_status(dev, virtio_dev_get_status(dev) | VIRTIO_CONFIG_S_FEATURES_OK);
 	assert_true(virtio_dev_get_status(dev) & VIRTIO_CONFIG_S_FEATURES_OK);
 	virtio_dev_set_queue(dev, 0, VIRTQ_SIZE, c->size);
 	virtio_dev_set_queue(dev, 0, VIRTQ_DESC_LO, c->desc);
 	virtio_dev_set_queue(dev, 0, VIRTQ_AVAIL_LO, c->avail);
 	virtio_dev_set_queue(dev, 0, VIRTQ_USED_LO, c->used);
 	virtio_dev_set_queue(dev, 0, VIRTQ_READY, 1);
-	virtio_dev_set_status(dev, dev->status | VIRTIO_CONFIG_S_DRIVER_OK);
+	virtio_dev_set_status(dev, virtio_dev_get_status(dev) | VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_int_equal(virtio_dev_get_status(dev),
 			 VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 			     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);

@@ -11,7 +11,7 @@ static void expect_needs_reset(struct rig *rig)
 	struct pollfd pfd = {.fd = rig->config_fd, .events = POLLIN};
 
 	assert_int_equal(poll(&pfd, 1, RIG_WAIT_MS), 1);
-	assert_true(atomic_load(&rig->needs_reset));
+	assert_true(atomic_load(&rig->status));
 }
 
 /* What a driver does about NEEDS_RESET, and that the disk then works. */
@@ -21,7 +21,7 @@ static void expect_recovery(struct rig *rig)
 	uint64_t count;
 
 	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
-	atomic_store(&rig->needs_reset, false);
+	atomic_store(&rig->status, 0);
 	assert_true(read(rig->config_fd, &count, sizeof(count)) > 0);
 	while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
 		;
@@ -102,7 +102,7 @@ static void H6_chains_without_a_status_come_back_empty(void **state)
 	assert_int_equal(rig_status(rig, &r), 0xff);
 	rig_peek(rig, 0, after, 512);
 	assert_memory_equal(before, after, 512);
-	assert_false(atomic_load(&rig->needs_reset));
+	assert_false(atomic_load(&rig->status));
 	rig_free(rig);
 }
 
@@ -222,7 +222,7 @@ static void H11_reads_over_the_ring_itself_do_no_harm(void **state)
 			usleep(100);
 		}
 		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
-		atomic_store(&rig->needs_reset, false);
+		atomic_store(&rig->status, 0);
 		rig_ring(rig->config_fd);
 		expect_recovery(rig);
 		rig_free(rig);
@@ -274,10 +274,10 @@ static void H12_nothing_read_twice_can_be_turned_against_us(void **state)
 		fake_queue_set_avail_idx(&rig->drv[0], rig->drv[0].avail_idx + 1 + i % 5);
 		rig_ring(rig->kick_fd[0]);
 		usleep(20);
-		if (!atomic_load(&rig->needs_reset))
+		if (!atomic_load(&rig->status))
 			continue;
 		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
-		atomic_store(&rig->needs_reset, false);
+		atomic_store(&rig->status, 0);
 		fake_queue_reset(&rig->drv[0]);
 		assert_int_equal(rig_start(rig), 0);
 		resets++;

@@ -51,7 +51,7 @@ static void rig_reset(struct virtio_dev *dev)
 	struct rig *rig = dev->opaque;
 
 	rig->resets++;
-	rig->status_in_reset = dev->status;
+	rig->status_in_reset = (uint8_t)atomic_load(dev->status);
 }
 
 /* Byte 4 is writable, the rest is not. */
@@ -240,7 +240,7 @@ static void a_broken_ring_shows_as_needs_reset_until_the_reset(void **state)
 	struct rig *rig = rig_new();
 
 	to_driver_ok(rig);
-	atomic_store(&rig->dev.needs_reset, true); /* the device's own thread */
+	atomic_fetch_or(rig->dev.status, VIRTIO_CONFIG_S_NEEDS_RESET); /* the device's own thread */
 	assert_true(virtio_dev_get_status(&rig->dev) & NEEDS_RESET);
 	assert_int_equal(write_status(rig, 0), 0);
 	rig_free(rig);

@@ -727,13 +727,13 @@ static void the_door_leads_into_the_bar_without_decoding(void **state)
 	data = open_door(rig, 0, VIRTIO_PCI_COMMON_STATUS, 1);
 	cfg_write(rig, data, 3, 1);
 	assert_int_equal(cfg_read(rig, data, 1), 3);
-	assert_int_equal(rig->dev.status, 3);
+	assert_int_equal(virtio_dev_get_status(&rig->dev), 3);
 	data = open_door(rig, 0, VIRTIO_PCI_NOTIFY + 4, 2);
 	cfg_write(rig, data, 0, 2);
 	assert_true(kicked(rig, 1));
 	data = open_door(rig, 0, VIRTIO_PCI_COMMON_STATUS, 1);
 	cfg_write(rig, data, 0, 4); /* wider than asked: the low byte counts */
-	assert_int_equal(rig->dev.status, 0);
+	assert_int_equal(virtio_dev_get_status(&rig->dev), 0);
 	rig_free(rig);
 }
 
@@ -757,7 +757,7 @@ static void H27_a_door_to_nowhere_reads_all_ones(void **state)
 		assert_int_equal(cfg_read(rig, data + 2, 2), 0xffff);
 		cfg_write(rig, data, 0xffffffff, 4);
 	}
-	assert_int_equal(rig->dev.status, 0);
+	assert_int_equal(virtio_dev_get_status(&rig->dev), 0);
 	open_door(rig, 0, 0x7ffc, 4);
 	assert_int_equal(cfg_read(rig, open_door(rig, 0, VIRTIO_PCI_DEVICE, 1), 4), 0x000000a0);
 	rig_free(rig);

@@ -39,7 +39,6 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 {
 	dp->be = config->backend;
 	dp->mem = config->mem;
-	dp->needs_reset = config->needs_reset;
 	dp->nqueues = config->nqueues;
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;
 	dp->try_cached = !config->backend->direct;

@@ -21,16 +21,15 @@
 #include "vmm/memory.h"
 
 struct blk_dataplane_config {
-	const struct block_backend *backend; /* outlives the dataplane, as do the next two */
+	const struct block_backend *backend; /* outlives the dataplane, as does the next */
 	const struct guest_memory *mem;
-	_Atomic bool *needs_reset; /* set when the guest broke a ring, before config_line */
-	const int *kick_fd;	   /* one eventfd per queue, non-blocking; stay the caller's */
-	unsigned nqueues;	   /* at most BLK_MAX_QUEUES */
-	unsigned depth;		   /* requests in flight, 1 to BLK_MAX_DEPTH */
-	int cpu;		   /* host CPU for the thread; -1: any */
-	unsigned poll_max_us;	   /* how long it may look for work before it sleeps; 0: never */
-	const char *name;	   /* the thread's, cut at 15 characters */
-	const char *serial;	   /* GET_ID's answer, cut at 20 */
+	const int *kick_fd;   /* one eventfd per queue, non-blocking; stay the caller's */
+	unsigned nqueues;     /* at most BLK_MAX_QUEUES */
+	unsigned depth;	      /* requests in flight, 1 to BLK_MAX_DEPTH */
+	int cpu;	      /* host CPU for the thread; -1: any */
+	unsigned poll_max_us; /* how long it may look for work before it sleeps; 0: never */
+	const char *name;     /* the thread's, cut at 15 characters */
+	const char *serial;   /* GET_ID's answer, cut at 20 */
 };
 
 /* One writer, the disk's thread; relaxed loads by anyone, each number right by itself. */

@@ -145,13 +145,13 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 }
 
 /* The guest broke a ring (virtio 1.2, 2.1.2): say so and stop until it resets us. What is in flight
- * ends quietly. Release: who sees the flag by the interrupt below sees the device stopped. */
+ * ends quietly. Release: who sees the bit by the interrupt below sees the device stopped. */
 static void break_device(struct blk_dataplane *dp)
 {
 	dp->broken = true;
 	dp->dirty = 0;
 	stat_add(&dp->stats.broken, 1);
-	atomic_store_explicit(dp->needs_reset, true, memory_order_release);
+	atomic_fetch_or_explicit(dp->status, VIRTIO_CONFIG_S_NEEDS_RESET, memory_order_release);
 	irq_line_signal(&dp->config_line);
 }
 

@@ -61,6 +61,7 @@ static int start(struct blk_dataplane *dp, const struct blk_command *cmd)
 	}
 	blk_limits_init(&dp->limits, dp->be, cmd->features, dp->serial);
 	dp->config_line = cmd->config_line;
+	dp->status = cmd->status;
 	dp->writeback = cmd->writeback;
 	dp->notify_on = true; /* as the rings come from the driver */
 	dp->started = true;

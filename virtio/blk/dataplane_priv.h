@@ -23,7 +23,6 @@ struct blk_dataplane {
 	/* Main's until the thread starts, constant from then on. */
 	const struct block_backend *be;
 	const struct guest_memory *mem;
-	_Atomic bool *needs_reset;
 	int epoll_fd;
 	unsigned nqueues;
 	unsigned depth;
@@ -52,6 +51,7 @@ struct blk_dataplane {
 	struct blk_poller poller;
 	uint64_t dirty; /* queues with used elements the guest cannot see yet */
 	struct irq_line config_line;
+	_Atomic uint32_t *status; /* the device's */
 	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
 	unsigned fresh;		  /* request[fresh ..] were never used */
 	struct blk_limits limits;

@@ -3,8 +3,9 @@
  * The way into a disk's thread: one slot for one command, a doorbell, an answer.
  *
  * Senders are vCPUs and main, one at a time (they hold the device's lock). A command carries
- * values; nothing in it is borrowed. A sender may give up waiting when the VM stops: its command
- * stays in the slot and will be answered, and the next sender first waits for that.
+ * values; nothing in it is borrowed, but for the words in which the device's state is shown. A
+ * sender may give up waiting when the VM stops: its command stays in the slot and will be answered,
+ * and the next sender first waits for that.
  */
 #ifndef MVMM_BLK_MAILBOX_H
 #define MVMM_BLK_MAILBOX_H
@@ -37,6 +38,7 @@ struct blk_command {
 	bool writeback;	   /* START, SET_WCE: a volatile cache is allowed, FLUSH makes durable */
 	uint64_t features; /* START: negotiated */
 	struct irq_line config_line;
+	_Atomic uint32_t *status; /* START: where NEEDS_RESET goes when a ring is broken */
 	struct blk_queue_setup queue[BLK_MAX_QUEUES];
 };
 

@@ -117,6 +117,7 @@ static int blk_start(struct virtio_dev *dev)
 	    .writeback = writeback(dev),
 	    .features = dev->driver_features,
 	    .config_line = ops->config_line(dev->transport),
+	    .status = dev->status,
 	};
 
 	for (unsigned q = 0; q < dev->nqueues; q++) {
@@ -138,7 +139,7 @@ static void blk_reset(struct virtio_dev *dev)
 
 	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
 	dev->config[offsetof(struct virtio_blk_config, wce)] = 1;
-	if (atomic_load(&dev->needs_reset))
+	if (atomic_load(dev->status) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		log_guest(&dev->log, "%s: driver broke a ring; reset now", dev->name);
 }
 
@@ -188,7 +189,6 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 	struct blk_dataplane_config dc = {
 	    .backend = be,
 	    .mem = blk->dev.mem,
-	    .needs_reset = &blk->dev.needs_reset,
 	    .kick_fd = blk->dev.kick_fd,
 	    .nqueues = blk->dev.nqueues,
 	    .depth = config->aio_depth,
