@@ -64,7 +64,10 @@ static struct blk_request *pool_take(struct blk_pool *pool)
 	uint32_t head, tail;
 
 	for (;;) {
-		head = atomic_load_explicit(&pool->head, memory_order_relaxed);
+		/* Pairs with the release in the exchange below: who took the entry before `head`
+		 * had seen a tail beyond it, and so do we. Without it `head` could be ahead of a
+		 * stale tail, which looks like a full ring. */
+		head = atomic_load_explicit(&pool->head, memory_order_acquire);
 		/* Pairs with the store in pool_publish(): entries below tail are written, and so is
 		 * `stop` when tail was moved for its sake. */
 		tail = atomic_load_explicit(&pool->tail, memory_order_acquire);
@@ -81,7 +84,7 @@ static struct blk_request *pool_take(struct blk_pool *pool)
 		 */
 		req = atomic_load_explicit(&pool->todo[head % BLK_MAX_DEPTH], memory_order_acquire);
 		if (atomic_compare_exchange_weak_explicit(&pool->head, &head, head + 1,
-							  memory_order_relaxed,
+							  memory_order_release,
 							  memory_order_relaxed))
 			return req;
 	}
