@@ -31,7 +31,7 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned id, struct error *err)
 {
 	int ret;
 
-	*vcpu = (struct vcpu){ .vm = vm, .id = id, .run = MAP_FAILED };
+	*vcpu = (struct vcpu){ .vm = vm, .id = id, .cpu = -1, .run = MAP_FAILED };
 	vcpu->fd = ret = kvm_create_vcpu(vm->fd, id);
 	if (ret < 0)
 		return error_set(err, -ret, "KVM cannot create vCPU %u", id);
@@ -212,6 +212,15 @@ static void on_kick(int signal)
 {
 }
 
+static void set_affinity(pthread_attr_t *attr, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	pthread_attr_setaffinity_np(attr, sizeof(set), &set);
+}
+
 static int create_thread(struct vcpu *vcpu)
 {
 	struct sigaction action = { .sa_handler = on_kick };
@@ -224,6 +233,8 @@ static int create_thread(struct vcpu *vcpu)
 	pthread_attr_init(&attr);
 	/* Refused where the C library needs more: then its default stays. */
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	if (vcpu->cpu >= 0)
+		set_affinity(&attr, vcpu->cpu);
 	sigfillset(&all_but_kick);
 	sigdelset(&all_but_kick, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &all_but_kick, &old);
@@ -240,6 +251,9 @@ int vcpu_start(struct vcpu *vcpu, struct error *err)
 
 	atomic_store(&vcpu->stop, false);
 	ret = create_thread(vcpu);
+	if (ret && vcpu->cpu >= 0)
+		return error_set(err, ret, "cannot start the thread of vCPU %u on host CPU %d",
+				 vcpu->id, vcpu->cpu);
 	if (ret)
 		return error_set(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
 	vcpu->started = true;

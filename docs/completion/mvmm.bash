@@ -17,14 +17,16 @@ _mvmm_disk() {
 
 _mvmm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local run="--kernel --initrd --append --no-default-append --memory --cpus --disk --transport
+	local run="--kernel --initrd --append --no-default-append --memory --cpus --vcpu-affinity --disk --transport
 		--mmio-cmdline --timeout --on-reboot --debug-exit --console --panic-match --result
 		--name --verbose --dry-run --help"
+	local bench="--disk --rw --bs --depth --time --complete --transport --cpus --vcpu-affinity
+		--json --verbose --help"
 	local check="--json --device --help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "run check --version --help" -- "$cur"))
+		COMPREPLY=($(compgen -W "run bench check --version --help" -- "$cur"))
 		return
 	fi
 	case $prev in
@@ -33,10 +35,14 @@ _mvmm() {
 	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
 	--on-reboot) COMPREPLY=($(compgen -W "exit restart" -- "$cur")) ;;
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
+	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
+	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
+	--bs | --depth | --time | --vcpu-affinity) ;;
 	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
 	*)
 		case ${COMP_WORDS[1]} in
 		run) COMPREPLY=($(compgen -W "$run" -- "$cur")) ;;
+		bench) COMPREPLY=($(compgen -W "$bench" -- "$cur")) ;;
 		check) COMPREPLY=($(compgen -W "$check" -- "$cur")) ;;
 		esac
 		;;

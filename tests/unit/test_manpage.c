@@ -58,15 +58,16 @@ static void the_manual_describes_every_option(void **state)
 	char *text = read_file(MANPAGE);
 
 	check_described(text, &run_command);
+	check_described(text, &bench_command);
 	check_described(text, &check_command);
 	free(text);
 }
 
 static bool is_option(const char *name, size_t len)
 {
-	const struct command_spec *cmds[] = {&run_command, &check_command};
+	const struct command_spec *cmds[] = {&run_command, &bench_command, &check_command};
 
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		for (const struct option_spec *spec = cmds[i]->options; spec->name; spec++)
 			if (strlen(spec->name) == len && !memcmp(spec->name, name, len))
 				return true;
@@ -112,10 +113,10 @@ static void the_manual_describes_every_disk_key(void **state)
 
 static void the_completion_knows_every_option(void **state)
 {
-	const struct command_spec *cmds[] = {&run_command, &check_command};
+	const struct command_spec *cmds[] = {&run_command, &bench_command, &check_command};
 	char *text = read_file(COMPLETION);
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		for (const struct option_spec *spec = cmds[i]->options; spec->name; spec++) {
 			char word[64];
 

@@ -70,6 +70,8 @@ static void check_deadlines(struct control *c)
 	c->next_check = now + CHECK_MS;
 	terminal_resume(c->term);
 	serial_tick(&c->machine->serial);
+	if (c->tick)
+		c->tick(c->opaque);
 	if (vm_all_halted(vm))
 		vm_request_end(vm, VM_END_HALTED, 0);
 }

@@ -12,9 +12,11 @@
 struct control {
 	struct machine *machine;
 	struct terminal *term;
-	int signal_fd;	/* SIGINT, SIGTERM, SIGHUP */
-	int input_fd;	/* console input; -1: none */
-	uint64_t limit; /* clock_ms() at which --timeout runs out, or CLOCK_NEVER */
+	int signal_fd;		    /* SIGINT, SIGTERM, SIGHUP */
+	int input_fd;		    /* console input; -1: none */
+	uint64_t limit;		    /* clock_ms() at which --timeout runs out, or CLOCK_NEVER */
+	void (*tick)(void *opaque); /* NULL, or called about once a second */
+	void *opaque;
 	/* control.c's own */
 	struct input input;
 	uint64_t next_check;  /* once a second: halted? terminal ours again? */

@@ -52,7 +52,8 @@ static void tell(struct ending *e)
 		return;
 	}
 	result_line(&e->res, line, sizeof(line));
-	log_info("%s", line);
+	if (!e->quiet)
+		log_info("%s", line);
 	if (path && result_write(&e->res, path, &err))
 		log_error("%s", err.text);
 }

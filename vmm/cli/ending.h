@@ -18,6 +18,7 @@ struct ending {
 	int signal_fd;
 	uint64_t started; /* clock_ms() when the vCPUs were started */
 	bool restart;	  /* a reset is followed by another boot: no result for it */
+	bool quiet;	  /* no closing line */
 	/* ending.c's own */
 	struct result res;
 	uint64_t decided; /* clock_ms() */

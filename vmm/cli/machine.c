@@ -256,6 +256,15 @@ static int add_kernel(struct machine *m, struct error *err)
 	return ret;
 }
 
+/* A list shorter than the vCPUs begins again. */
+static void place_vcpus(struct machine *m)
+{
+	const struct run_options *opt = m->opt;
+
+	for (unsigned i = 0; opt->naffinity && i < m->vm.nvcpus; i++)
+		m->vm.vcpu[i].cpu = opt->affinity[i % opt->naffinity];
+}
+
 static int assemble(struct machine *m, int console_fd, struct error *err)
 {
 	const struct run_options *opt = m->opt;
@@ -266,6 +275,7 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 	ret = vm_create_machine(&m->vm, opt->memory, opt->cpus, err);
 	if (ret)
 		goto destroy_vm;
+	place_vcpus(m);
 	ret = add_console(m, console_fd, err);
 	if (ret)
 		goto destroy_vm;

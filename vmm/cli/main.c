@@ -21,6 +21,7 @@ struct command {
 
 static const struct command commands[] = {
     {&run_command, run_main},
+    {&bench_command, bench_main},
     {&check_command, check_main},
 };
 
@@ -81,7 +82,8 @@ int main(int argc, char **argv)
 	}
 	command = find_command(argv[1]);
 	if (!command) {
-		log_error("unknown command '%s' (known: run, check; see: mvmm --help)", argv[1]);
+		log_error("unknown command '%s' (known: run, bench, check; see: mvmm --help)",
+			  argv[1]);
 		return STATUS_USAGE;
 	}
 	status = command->main(argc - 1, argv + 1, &err);

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `mvmm run`: from the command line to a running machine and to its exit status. Main thread; sets
- * what belongs to the process as a whole (signals, limits, the console's descriptors).
+ * `mvmm run`: from the command line to a running machine and to its exit status. Main thread.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
@@ -18,10 +13,10 @@
 #include "vmm/cli/control.h"
 #include "vmm/cli/ending.h"
 #include "vmm/cli/machine.h"
+#include "vmm/cli/process.h"
 #include "vmm/cli/restart.h"
 #include "vmm/cli/result.h"
 #include "vmm/cli/run_options.h"
-#include "vmm/cli/signals.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/log.h"
 
@@ -35,35 +30,6 @@ struct run {
 	int signal_fd;
 	uint64_t limit; /* clock_ms() */
 };
-
-/*
- * A write to a closed pipe or past RLIMIT_FSIZE is an error of that write, not a death. The signals
- * that end a VM are blocked before any thread exists, so that only the signalfd sees them.
- */
-static int take_signals(struct error *err)
-{
-	sigset_t set;
-	int fd;
-
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
-	signals_that_end(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? error_set(err, errno, "signalfd") : fd;
-}
-
-/* Descriptors are two per queue and a few per disk: many disks pass the usual soft limit of 1024.
- */
-static void raise_fd_limit(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur >= lim.rlim_max)
-		return;
-	lim.rlim_cur = lim.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &lim);
-}
 
 /* Later boots of --on-reboot restart go on with the file of the first. */
 static int open_console(struct run *run, unsigned boot, struct error *err)
@@ -130,10 +96,10 @@ int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struc
 
 	if (open_console(&run, boot, err))
 		return STATUS_ERROR;
-	run.signal_fd = take_signals(err);
+	run.signal_fd = process_take_signals(err);
 	if (run.signal_fd < 0)
 		return STATUS_ERROR;
-	raise_fd_limit();
+	process_raise_fd_limit();
 	/* The descriptors above and a whole machine are the process's until it ends. */
 	run.machine = machine_create(opt, run.console_fd, err);
 	if (!run.machine)

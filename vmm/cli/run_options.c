@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ static int set_memory(void *into, const char *value, struct error *err)
 	return 0;
 }
 
-static int set_cpus(void *into, const char *value, struct error *err)
+int run_set_cpus(void *into, const char *value, struct error *err)
 {
 	struct run_options *opt = into;
 	uint64_t n;
@@ -69,7 +70,28 @@ static int set_cpus(void *into, const char *value, struct error *err)
 	return 0;
 }
 
-static int set_disk(void *into, const char *value, struct error *err)
+int run_set_affinity(void *into, const char *value, struct error *err)
+{
+	struct run_options *opt = into;
+	const char *rest = value;
+	char *end;
+
+	for (opt->naffinity = 0; opt->naffinity < VM_MAX_VCPUS; rest = end + 1) {
+		unsigned long cpu = strtoul(rest, &end, 10);
+
+		if (!isdigit((unsigned char)*rest) || cpu >= CPU_SETSIZE)
+			break;
+		opt->affinity[opt->naffinity++] = cpu;
+		if (!*end)
+			return 0;
+		if (*end != ',')
+			break;
+	}
+	return option_invalid(err, "vcpu-affinity", value,
+			      "not up to 254 numbers from 0 to 1023 with commas between");
+}
+
+int run_set_disk(void *into, const char *value, struct error *err)
 {
 	struct run_options *opt = into;
 	struct disk_config *disk = realloc(opt->disk, (opt->ndisks + 1) * sizeof(*disk));
@@ -84,7 +106,7 @@ static int set_disk(void *into, const char *value, struct error *err)
 	return ret;
 }
 
-static int set_transport(void *into, const char *value, struct error *err)
+int run_set_transport(void *into, const char *value, struct error *err)
 {
 	struct run_options *opt = into;
 
@@ -180,7 +202,7 @@ static int set_name(void *into, const char *value, struct error *err)
 	return 0;
 }
 
-static int set_verbose(void *into, const char *value, struct error *err)
+int run_set_verbose(void *into, const char *value, struct error *err)
 {
 	((struct run_options *)into)->verbose = true;
 	return 0;
@@ -201,9 +223,10 @@ static const struct option_spec run_options[] = {
      set_append},
     {"no-default-append", NULL, "leave those out", set_no_default_append},
     {"memory", "SIZE", "guest RAM with K, M, G or T; default 256M", set_memory},
-    {"cpus", "N", "vCPUs, 1 (default) to 254", set_cpus},
-    {"disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, set_disk},
-    {"transport", "pci|mmio", "how disks are attached; default pci", set_transport},
+    {"cpus", "N", RUN_HELP_CPUS, run_set_cpus},
+    {"vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity},
+    {"disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, run_set_disk},
+    {"transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport},
     {"mmio-cmdline", NULL,
      "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
      "command line instead of ACPI",
@@ -222,7 +245,7 @@ static const struct option_spec run_options[] = {
      set_panic_match},
     {"result", "FILE", "write how the VM ended as one line of JSON", set_result},
     {"name", "NAME", "name of the VM in messages and results", set_name},
-    {"verbose", NULL, "say more on stderr", set_verbose},
+    {"verbose", NULL, "say more on stderr", run_set_verbose},
     {"dry-run", NULL, "check and open everything, print the machine, do not start", set_dry_run},
     {NULL, NULL, NULL, NULL},
 };

@@ -9,6 +9,7 @@
 #include "virtio/blk/disk_config.h"
 #include "vmm/cli/options.h"
 #include "vmm/error.h"
+#include "vmm/vm.h"
 
 enum transport {
 	TRANSPORT_PCI,
@@ -29,7 +30,9 @@ struct run_options {
 	bool no_default_append;
 	uint64_t memory; /* bytes */
 	unsigned cpus;
-	struct disk_config *disk; /* owned, ndisks of them */
+	uint16_t affinity[VM_MAX_VCPUS]; /* host CPUs for the vCPUs in turn */
+	unsigned naffinity;		 /* 0: any */
+	struct disk_config *disk;	 /* owned, ndisks of them */
 	unsigned ndisks;
 	enum transport transport;
 	bool mmio_cmdline;
@@ -52,5 +55,17 @@ extern const struct command_spec run_command;
  * message; free in every case. */
 int run_options_parse(int argc, char **argv, struct run_options *opt, struct error *err);
 void run_options_free(struct run_options *opt);
+
+/* Setters (see struct option_spec) and texts of options that other subcommands have, too; `into`
+ * points to a struct run_options. */
+int run_set_cpus(void *into, const char *value, struct error *err);
+int run_set_affinity(void *into, const char *value, struct error *err);
+int run_set_disk(void *into, const char *value, struct error *err);
+int run_set_transport(void *into, const char *value, struct error *err);
+int run_set_verbose(void *into, const char *value, struct error *err);
+
+#define RUN_HELP_CPUS	   "vCPUs, 1 (default) to 254"
+#define RUN_HELP_AFFINITY  "host CPUs for the vCPUs' threads, in turn"
+#define RUN_HELP_TRANSPORT "how disks are attached; default pci"
 
 #endif
