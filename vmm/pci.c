@@ -88,6 +88,20 @@ static void claim_bar(struct pci_bus *pci, struct pci_func *func, gpa_t addr)
 	func->ops->bar_moved(func, addr, true);
 }
 
+/* A function that stops decoding would keep the kicks of one that decodes in the same place, whose
+ * doorbells KVM refused: that one is told again. */
+static void hand_over(struct pci_bus *pci, const struct pci_func *func)
+{
+	for (unsigned i = 0; i < PCI_SLOTS && func->bar_claimed; i++) {
+		struct pci_func *other = pci->slot[i];
+
+		if (other && other != func && other->bar_mapped &&
+		    ranges_overlap(other->bar_addr, other->bar_size, func->bar_addr,
+				   func->bar_size))
+			claim_bar(pci, other, other->bar_addr);
+	}
+}
+
 /* After a write to the command register or the BAR: what decodes now, and do the doorbells move? */
 static void update_bar(struct pci_bus *pci, struct pci_func *func)
 {
@@ -98,9 +112,11 @@ static void update_bar(struct pci_bus *pci, struct pci_func *func)
 	if (!func->bar_size)
 		return;
 	func->bar_mapped = decode && in_window(pci, addr, func->bar_size);
-	if (decode && !func->bar_mapped)
+	if (!decode)
+		hand_over(pci, func);
+	else if (!func->bar_mapped)
 		release_bar(func);
-	else if (decode && (!func->bar_claimed || func->bar_addr != addr))
+	else if (!func->bar_claimed || func->bar_addr != addr)
 		claim_bar(pci, func, addr);
 }
 

@@ -507,6 +507,22 @@ static void H27_two_bars_in_one_place_are_answered_by_one(void **state)
 	rig_free(rig);
 }
 
+/* KVM keeps the first doorbell of a place: left behind, it would take the other's kicks. */
+static void H27_of_two_bars_in_one_place_the_one_that_stays_gets_the_doorbells(void **state)
+{
+	struct rig *rig = rig_new();
+
+	decode(rig, 1, true);
+	decode(rig, 2, true);
+	set_bar(rig, 2, WINDOW);
+	assert_int_equal(rig->thing[1].moves, 2);
+	decode(rig, 1, false);
+	assert_int_equal(rig->thing[0].doorbells, 0);
+	assert_int_equal(rig->thing[1].doorbells, WINDOW);
+	assert_int_equal(rig->thing[1].moves, 3); /* told again, now that the place is free */
+	rig_free(rig);
+}
+
 static void H27_bars_outside_the_window_do_not_decode(void **state)
 {
 	static const uint32_t bad[] = {
@@ -609,6 +625,7 @@ int main(void)
 	    cmocka_unit_test(stale_doorbells_give_way_to_another_bar),
 	    cmocka_unit_test(stale_doorbells_elsewhere_stay),
 	    cmocka_unit_test(H27_two_bars_in_one_place_are_answered_by_one),
+	    cmocka_unit_test(H27_of_two_bars_in_one_place_the_one_that_stays_gets_the_doorbells),
 	    cmocka_unit_test(H27_bars_outside_the_window_do_not_decode),
 	    cmocka_unit_test(H27_other_bars_do_not_exist),
 	    cmocka_unit_test(the_bus_takes_31_devices),
