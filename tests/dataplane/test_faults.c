@@ -22,8 +22,7 @@ static struct {
 	_Atomic int setup_eagain; /* io_setup() */
 	_Atomic int no_ring;	  /* the mapped ring is of an unknown kind */
 	_Atomic int sync_errno;	  /* fdatasync(), once */
-	_Atomic int sync_pair;	  /* the first of two concurrent fdatasync() fails, as does no later
-				   * one: the kernel reports lost pages once per open file */
+	_Atomic int told_once;	  /* fdatasync() fails late for one caller, never for another */
 	_Atomic int write_errno;  /* pwritev2() */
 	_Atomic int eintr;	  /* so many p*v2() calls */
 	_Atomic int short_sync;	  /* p*v2() move one sector */
@@ -138,25 +137,20 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 	return syscall(SYS_pwritev2, fd, iov, n, off, 0, flags);
 }
 
-/* Returns when two are in it, the one that fails well before the other. */
-static int sync_as_pair(void)
+/* The first caller is told, late; whoever comes in beside it or after it is not. */
+static int sync_once_told(void)
 {
-	const int turn = fault.sync_pair++;
-
-	while (fault.sync_pair < 3)
-		usleep(100);
-	if (turn == 1) {
-		errno = EIO;
-		return -1;
-	}
+	if (fault.told_once++ > 1)
+		return 0;
 	usleep(20000);
-	return 0;
+	errno = EIO;
+	return -1;
 }
 
 int fdatasync(int fd)
 {
-	if (fault.sync_pair)
-		return sync_as_pair();
+	if (fault.told_once)
+		return sync_once_told();
 	if (fault.sync_errno) {
 		errno = fault.sync_errno;
 		fault.sync_errno = 0;
@@ -342,20 +336,44 @@ static void a_failed_flush_stays_failed(void **state)
 	rig_free(rig);
 }
 
+/* The kernel reports lost pages once per open file. */
 static void a_flush_beside_a_failed_one_fails_too(void **state)
 {
 	struct rig *rig = rig_new(threads);
-	struct rig_req a = rig_req(rig, 0), b = rig_req(rig, 0);
 	struct fake_done done;
+	struct rig_req r[8];
 
-	fault.sync_pair = 1;
-	rig_queue(rig, 0, &a, VIRTIO_BLK_T_FLUSH, 0, 0, 0);
-	rig_queue(rig, 0, &b, VIRTIO_BLK_T_FLUSH, 0, 0, 1);
+	fault.told_once = 1;
+	for (unsigned i = 0; i < 8; i++) {
+		r[i] = rig_req(rig, 0);
+		rig_queue(rig, 0, &r[i], VIRTIO_BLK_T_FLUSH, 0, 0, i);
+	}
 	rig_kick(rig, 0);
-	assert_true(rig_wait(rig, 0, &done));
-	assert_true(rig_wait(rig, 0, &done));
-	assert_int_equal(rig_status(rig, &a), VIRTIO_BLK_S_IOERR);
-	assert_int_equal(rig_status(rig, &b), VIRTIO_BLK_S_IOERR);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(rig_wait(rig, 0, &done));
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(rig_status(rig, &r[i]), VIRTIO_BLK_S_IOERR);
+	rig_free(rig);
+}
+
+static void a_durable_write_after_a_failed_one_fails_too(void **state)
+{
+	struct rig_config config = threads;
+	struct rig_req r;
+	struct rig *rig;
+
+	config.writethrough = true;
+	rig = rig_new(config);
+	r = rig_req(rig, 512);
+	fault.write_errno = ENOSPC; /* nothing was lost */
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
+	fault.write_errno = 0;
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+	fault.write_errno = EIO;
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
+	fault.write_errno = 0;
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 	rig_free(rig);
 }
 
@@ -437,6 +455,7 @@ int main(void)
 	    T(no_space_is_an_error_and_then_it_works_again),
 	    T(a_failed_flush_stays_failed),
 	    T(a_flush_beside_a_failed_one_fails_too),
+	    T(a_durable_write_after_a_failed_one_fails_too),
 	    T(old_kernels_flush_on_a_worker),
 	    T(an_unknown_ring_is_reaped_by_a_call),
 	    T(too_few_aio_contexts_are_explained),

@@ -107,6 +107,35 @@ static void pool_finish(struct blk_pool *pool, struct blk_request *req)
 		return;
 }
 
+/* Asks the host to make data of its page cache durable. Direct I/O leaves none there. */
+static bool syncs(const struct blk_pool *pool, const struct blk_request *req)
+{
+	if (pool->be->direct)
+		return false;
+	if (req->op == BLK_OP_FLUSH)
+		return true;
+	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
+}
+
+/*
+ * The kernel tells one caller per open file that pages were lost, and then calls them clean: a sync
+ * that runs beside the one that fails may succeed over the same loss, and so does any later one. So
+ * they go one at a time, and once one has failed no other does.
+ */
+static int execute_sync(struct blk_pool *pool, struct blk_request *req, void *bounce)
+{
+	int ret = -EIO;
+
+	pthread_mutex_lock(&pool->sync_lock);
+	if (!pool->sync_failed)
+		ret = blk_blocking_execute(req, pool->be, bounce);
+	/* A WRITE that found no space, or too large a file, has lost nothing. */
+	if (ret && (req->op == BLK_OP_FLUSH || ret == -EIO))
+		pool->sync_failed = true;
+	pthread_mutex_unlock(&pool->sync_lock);
+	return ret;
+}
+
 static void *worker_run(void *arg)
 {
 	struct blk_worker *worker = arg;
@@ -114,7 +143,10 @@ static void *worker_run(void *arg)
 	struct blk_request *req;
 
 	while ((req = pool_take(pool))) {
-		req->result = blk_blocking_execute(req, pool->be, worker->bounce);
+		if (syncs(pool, req))
+			req->result = execute_sync(pool, req, worker->bounce);
+		else
+			req->result = blk_blocking_execute(req, pool->be, worker->bounce);
 		pool_finish(pool, req);
 	}
 	return NULL;
@@ -164,12 +196,14 @@ int blk_pool_init(struct blk_pool *pool, const struct block_backend *be, unsigne
 		goto err_event;
 	}
 	pool->bounce_size = (size_t)nworkers * BLK_BOUNCE_SIZE;
+	pthread_mutex_init(&pool->sync_lock, NULL);
 	ret = start_workers(pool, nworkers, name, err);
 	if (ret)
 		goto err_workers;
 	return 0;
 err_workers:
 	stop_workers(pool);
+	pthread_mutex_destroy(&pool->sync_lock);
 	munmap(pool->bounce, pool->bounce_size);
 err_event:
 	close(pool->event_fd);
@@ -179,6 +213,7 @@ err_event:
 void blk_pool_destroy(struct blk_pool *pool)
 {
 	stop_workers(pool);
+	pthread_mutex_destroy(&pool->sync_lock);
 	munmap(pool->bounce, pool->bounce_size);
 	close(pool->event_fd);
 }

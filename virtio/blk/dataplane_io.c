@@ -71,17 +71,9 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
 	uint8_t status = VIRTIO_BLK_S_OK;
 
-	/* It ran beside the one that was told of the lost pages, and was not told itself. */
-	if (req->op == BLK_OP_FLUSH && dp->flush_failed)
-		error = -EIO;
 	if (error) {
 		status = range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 		atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
-		/* The kernel reports lost pages once and then calls them clean: the next
-		 * fdatasync() would succeed over data that is gone. Direct I/O has no such pages.
-		 */
-		if (req->op == BLK_OP_FLUSH && !dp->be->direct)
-			dp->flush_failed = true;
 	}
 	complete(dp, req, status);
 }
@@ -121,9 +113,7 @@ static bool suits_native(const struct blk_dataplane *dp, const struct blk_reques
 /* Gives a request, or what is left of one, to the engine that can do it. */
 static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 {
-	if (req->op == BLK_OP_FLUSH && dp->flush_failed)
-		finish(dp, req, -EIO);
-	else if (suits_native(dp, req))
+	if (suits_native(dp, req))
 		blk_aio_queue(&dp->aio, req);
 	else if (!read_cached(dp, req))
 		blk_pool_queue(&dp->pool, req);
