@@ -22,7 +22,9 @@ struct tss {
 	uint64_t rsp0;
 } __attribute__((packed));
 
-extern char ap_real_mode[], ap_real_mode_end[], gdt[], tss[]; /* start.S */
+extern const char ap_real_mode[]; /* start.S, and below */
+extern const uint32_t ap_real_mode_size;
+extern char gdt[], tss[];
 extern uint16_t ap_tss;
 extern uint64_t ap_stack;
 
@@ -62,7 +64,7 @@ bool smp_start(uint32_t apic_id, uint64_t wait_us)
 		return false;
 	if (!wake_vector)
 		wake_vector = irq_alloc();
-	memcpy((void *)AP_PAGE, ap_real_mode, ap_real_mode_end - ap_real_mode);
+	memcpy((void *)AP_PAGE, ap_real_mode, ap_real_mode_size);
 	describe_tss(cpu);
 	ap_stack = (uintptr_t)alloc_pages(STACK_SIZE) + STACK_SIZE;
 	irq_send(apic_id, ICR_INIT);

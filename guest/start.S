@@ -51,7 +51,7 @@ start32:
  * need in ap_tss and ap_stack: one at a time.
  */
 	.code16
-	.globl ap_real_mode, ap_real_mode_end
+	.globl ap_real_mode
 ap_real_mode:
 	cli
 	lgdtl	%cs:ap_gdt_ptr - ap_real_mode
@@ -239,7 +239,9 @@ boot_start_info:
 boot_zero_page:
 	.long	0
 
-	.globl ap_tss, ap_stack
+	.globl ap_tss, ap_stack, ap_real_mode_size
+ap_real_mode_size:
+	.long	ap_real_mode_end - ap_real_mode
 ap_tss:
 	.word	0
 	.balign 8
