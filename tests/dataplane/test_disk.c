@@ -5,12 +5,12 @@
 #include "tests/dataplane/slow.h"
 #include "virtio/blk/virtio_blk.h"
 
-static _Atomic bool setup_eagain;
+static _Atomic int setup_errno;
 
 int io_setup(int n, io_context_t *ctx)
 {
-	if (setup_eagain)
-		return -EAGAIN;
+	if (setup_errno)
+		return -setup_errno;
 	return syscall(SYS_io_setup, n, ctx) ? -errno : 0;
 }
 
@@ -342,14 +342,14 @@ static void a_reset_waits_and_the_end_of_the_vm_does_not(void **state)
 	disk_free(disk);
 }
 
-static void without_aio_contexts_workers_do_it(void **state)
+static void workers_instead_of_aio(int why)
 {
 	struct disk *disk;
 	struct rig_req r;
 
-	setup_eagain = true;
+	setup_errno = why;
 	disk = disk_new(OPTIONS());
-	setup_eagain = false;
+	setup_errno = 0;
 	assert_int_equal(disk->blk.backend.aio, DISK_AIO_THREADS);
 	assert_true(disk->blk.backend.direct);
 	drive(disk, 0);
@@ -358,14 +358,26 @@ static void without_aio_contexts_workers_do_it(void **state)
 	disk_free(disk);
 }
 
+static void without_aio_contexts_workers_do_it(void **state)
+{
+	workers_instead_of_aio(EAGAIN);
+}
+
+/* A kernel built without it; a container that forbids it. */
+static void without_aio_workers_do_it(void **state)
+{
+	workers_instead_of_aio(ENOSYS);
+	workers_instead_of_aio(EPERM);
+}
+
 static void aio_native_by_name_is_not_replaced(void **state)
 {
 	struct disk *disk = malloc(sizeof(*disk));
 	struct error err;
 
-	setup_eagain = true;
+	setup_errno = EAGAIN;
 	assert_int_equal(disk_init(disk, OPTIONS(.aio = DISK_AIO_NATIVE), 0, 1, &err), -EAGAIN);
-	setup_eagain = false;
+	setup_errno = 0;
 	assert_non_null(strstr(err.text, "fs.aio-max-nr"));
 	assert_non_null(strstr(err.text, disk->rig.path));
 	disk_free_files(disk);
@@ -404,6 +416,7 @@ int main(void)
 	    cmocka_unit_test(only_the_writeback_byte_can_be_written),
 	    cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
 	    cmocka_unit_test(without_aio_contexts_workers_do_it),
+	    cmocka_unit_test(without_aio_workers_do_it),
 	    cmocka_unit_test(aio_native_by_name_is_not_replaced),
 	    cmocka_unit_test(a_cpu_that_does_not_exist_is_refused),
 	    cmocka_unit_test(a_disk_may_be_destroyed_before_it_ran),

@@ -180,6 +180,12 @@ static void disk_name(char *name, size_t size, unsigned index)
 	snprintf(name, size, "vd%s", &letters[n]);
 }
 
+/* No context to be had, no AIO in this kernel, or none for this process. */
+static bool aio_refused(int ret)
+{
+	return ret == -EAGAIN || ret == -ENOSYS || ret == -EPERM;
+}
+
 static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
 			    struct error *err)
 {
@@ -202,7 +208,7 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 
 	snprintf(thread, sizeof(thread), "blk-%s", id);
 	ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
-	if (ret == -EAGAIN && be->aio == DISK_AIO_NATIVE && config->aio == DISK_AUTO) {
+	if (aio_refused(ret) && be->aio == DISK_AIO_NATIVE && config->aio == DISK_AUTO) {
 		log_info("disk '%s': %s; using aio=threads", config->path, why.text);
 		be->aio = DISK_AIO_THREADS;
 		ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
