@@ -292,6 +292,20 @@ static void amx_goes_with_its_state(void **state)
 	free(c);
 }
 
+/* An EPYC set up for SEV: KVM lists SEV and SEV-ES, C-bit 51. */
+static void a_plain_guest_is_not_told_of_memory_encryption(void **state)
+{
+	struct x86_cpuid *c = make(amd, COUNT(amd), 16);
+	struct kvm_cpuid_entry2 *e = x86_cpuid_add(c, 0x8000001f);
+
+	e->eax = 0x40a;
+	e->ebx = 51;
+	e->ecx = 509;
+	assert_int_equal(x86_cpuid_complete(c, &(struct x86_cpuid_config){ .nvcpus = 1 }), 0);
+	assert_leaf(c, 0x8000001f, 0, 0, 0, 0, 0);
+	free(c);
+}
+
 static void kvms_own_leaves_are_kept(void **state)
 {
 	struct x86_cpuid *c = complete(amd, COUNT(amd), 2);
@@ -363,6 +377,7 @@ int main(void)
 		cmocka_unit_test(amd_leaves_of_an_intel_cpu_stay_alone),
 		cmocka_unit_test(a_pmu_is_kept_or_wholly_absent),
 		cmocka_unit_test(amx_goes_with_its_state),
+		cmocka_unit_test(a_plain_guest_is_not_told_of_memory_encryption),
 		cmocka_unit_test(kvms_own_leaves_are_kept),
 		cmocka_unit_test(frequencies_are_told_only_of_an_invariant_tsc),
 		cmocka_unit_test(empty_entries_are_dropped),

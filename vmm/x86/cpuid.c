@@ -135,6 +135,19 @@ static void complete_amx(struct x86_cpuid *cpuid)
 }
 
 /*
+ * Whether a host can encrypt guests is no business of one that is not encrypted: Linux takes the leaf
+ * for an invitation to read MSR 0xc0010131, which KVM does not have there, before it can take a #GP.
+ * Empty, the leaf is as on a CPU without (AMD APM vol. 3, Fn8000_001F).
+ */
+static void complete_encryption(struct x86_cpuid *cpuid)
+{
+	struct kvm_cpuid_entry2 *e = x86_cpuid_find(cpuid, 0x8000001f, 0);
+
+	if (e)
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+}
+
+/*
  * The hypervisor's timing leaf (VMware's, known to Linux, FreeBSD and others): only with a TSC that
  * keeps its frequency, as the guest will not measure it again.
  */
@@ -180,6 +193,7 @@ int x86_cpuid_complete(struct x86_cpuid *cpuid, const struct x86_cpuid_config *c
 	complete_features(cpuid, config->tsc_deadline);
 	complete_pmu(cpuid);
 	complete_amx(cpuid);
+	complete_encryption(cpuid);
 	ret = complete_timing(cpuid, config->tsc_khz);
 	if (ret)
 		return ret;
