@@ -11,6 +11,7 @@
 #include "vmm/cli/ending.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@
 #define HURRY_DISKS_MS	   800
 #define HURRY_CONSOLE_MS   50
 #define PATIENT_CONSOLE_MS 5000
+#define MIN_STDERR_MS	   20
+#define LAST_WORDS_MS	   100
 #define GUARD_STACK	   (64 * 1024)
 /* timeout(1) signals the process and then its whole group: two signals for one wish. */
 #define SAME_WISH_MS 100
@@ -39,6 +42,24 @@ static bool in_a_hurry(const struct ending *e)
 	       e->res.end == VM_END_QUIT;
 }
 
+/*
+ * What stderr leads to may take nothing more: a pipe that nobody reads, a terminal stopped by
+ * Ctrl-S. No end waits for that. Only our descriptor is turned away: the open file may be a
+ * shell's.
+ */
+static void wait_for_stderr(const struct ending *e)
+{
+	struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
+	const int ms = clock_poll_timeout(e->limit, clock_ms());
+	int null;
+
+	if (poll(&pfd, 1, ms > MIN_STDERR_MS ? ms : MIN_STDERR_MS) != 0)
+		return;
+	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (null >= 0)
+		dup2(null, STDERR_FILENO);
+}
+
 static void tell(struct ending *e)
 {
 	const char *path = e->machine->opt->result;
@@ -46,6 +67,7 @@ static void tell(struct ending *e)
 	char line[256];
 
 	terminal_close(e->term);
+	wait_for_stderr(e);
 	if (e->restart && e->res.end == VM_END_RESET) {
 		log_info("%s%sguest asked for a reset: starting again",
 			 e->res.name ? e->res.name : "", e->res.name ? ": " : "");
@@ -60,17 +82,14 @@ static void tell(struct ending *e)
 
 /*
  * Ends the process now, whatever main is waiting for; the kernel cleans up. `sig` is the signal
- * that asked for it; 0: the end that was decided. Should main be telling just now, it gets to
- * finish.
+ * that asked for it; 0: the end that was decided. `told` is the caller's.
  */
 static void __attribute__((noreturn)) cut_short(struct ending *e, uint32_t sig)
 {
-	if (atomic_exchange(&e->told, true))
-		for (;;)
-			pause();
 	if (sig) {
 		e->res.end = VM_END_SIGNAL;
 		e->res.value = sig;
+		e->limit = 0;
 	}
 	tell(e);
 	_exit(result_status(&e->res));
@@ -84,6 +103,15 @@ static uint32_t further_signal(struct ending *e)
 	if (read(e->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
 	return e->by_signal && clock_ms() - e->decided < SAME_WISH_MS ? 0 : info.ssi_signo;
+}
+
+/* Main is telling already: it gets to finish, unless what it writes to holds it up. */
+static void leave_to_main(struct ending *e)
+{
+	struct pollfd pfd = {.fd = e->done_fd, .events = POLLIN};
+
+	if (poll(&pfd, 1, LAST_WORDS_MS) == 0)
+		_exit(result_status(&e->res));
 }
 
 static void *guard_main(void *arg)
@@ -101,10 +129,16 @@ static void *guard_main(void *arg)
 
 		if (n > 0 && pfd[1].revents)
 			return NULL;
+		if (n != 0 && !sig)
+			continue;
+		if (atomic_exchange(&e->told, true)) {
+			leave_to_main(e);
+			return NULL;
+		}
+		wait_for_stderr(e);
 		if (n == 0)
 			log_warn("giving up on what does not end by itself");
-		if (n == 0 || sig)
-			cut_short(e, sig);
+		cut_short(e, sig);
 	}
 }
 
@@ -193,10 +227,12 @@ int ending_run(struct ending *e)
 	e->res.disk_errors = report_failed_requests(e->machine);
 	e->res.dropped =
 	    console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
+	if (atomic_exchange(&e->told, true))
+		for (;;)
+			pause(); /* the guard is telling, and ends the process */
 	if (e->res.stuck)
 		cut_short(e, 0); /* its thread still uses guest memory */
-	if (!atomic_exchange(&e->told, true))
-		tell(e);
+	tell(e);
 	if (guarded)
 		guard_stop(e);
 	return result_status(&e->res);

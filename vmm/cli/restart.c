@@ -18,6 +18,7 @@
 #include "vmm/cli/clock.h"
 #include "vmm/cli/result.h"
 #include "vmm/cli/signals.h"
+#include "vmm/log.h"
 
 struct supervisor {
 	sigset_t watched;
@@ -48,7 +49,7 @@ static void pass_on(struct supervisor *s, const siginfo_t *info)
 		kill(s->child, info->si_signo);
 }
 
-/* Waits for the child's end. Its exit status as a shell would see it. */
+/* Waits for the child's end; its status as waitpid(2) has it. */
 static int wait_for_child(struct supervisor *s)
 {
 	siginfo_t info;
@@ -59,7 +60,24 @@ static int wait_for_child(struct supervisor *s)
 			continue;
 		pass_on(s, &info);
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_SIGNAL + WTERMSIG(status);
+	return status;
+}
+
+/*
+ * Closing line and result for a last child that has left none: a signal killed it, or met it before
+ * it took signals, or came between two boots.
+ */
+static int end_by_signal(const struct run_options *opt, int sig)
+{
+	const struct result res = {.end = VM_END_SIGNAL, .value = sig, .name = opt->name};
+	struct error err;
+	char line[256];
+
+	result_line(&res, line, sizeof(line));
+	log_info("%s", line);
+	if (opt->result && result_write(&res, opt->result, &err))
+		log_error("%s", err.text);
+	return result_status(&res);
 }
 
 /* A signal that came while there was no child to pass it to. */
@@ -99,9 +117,11 @@ int restart_supervise(const struct run_options *opt, uint64_t limit, struct erro
 			return boot_child(opt, boot, limit, &s.before, parent, err);
 		status = wait_for_child(&s);
 		take_pending(&s);
-		if (status != STATUS_RESET)
-			return status;
+		if (WIFSIGNALED(status))
+			return end_by_signal(opt, WTERMSIG(status));
+		if (WEXITSTATUS(status) != STATUS_RESET)
+			return WEXITSTATUS(status);
 		if (s.signal)
-			return STATUS_SIGNAL + s.signal;
+			return end_by_signal(opt, s.signal);
 	}
 }
