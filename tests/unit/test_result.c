@@ -97,6 +97,20 @@ static void json_is_one_escaped_line(void **state)
 	assert_int_equal(result_json(&res, line, 20), -ENOSPC);
 }
 
+/* RFC 8259, 8.1: a reader may refuse the whole line otherwise, and a file name is any bytes. */
+static void json_is_utf8_whatever_a_name_is(void **state)
+{
+	struct result res = {.end = VM_END_HOST_ERROR,
+			     .message = "\xff a\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe "
+					"\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82"};
+	char line[512];
+
+	assert_true(result_json(&res, line, sizeof(line)) > 0);
+	assert_non_null(strstr(line, "\"message\":\"\\ufffd a\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe "
+				     "\\ufffd\\ufffd \\ufffd\\ufffd\\ufffd "
+				     "\\ufffd\\ufffd\\ufffd\\ufffd \\ufffd\\ufffd\""));
+}
+
 struct folder {
 	char dir[32];
 	char path[64];
@@ -220,6 +234,7 @@ int main(void)
 	    cmocka_unit_test(a_short_buffer_cuts_the_closing_line),
 	    cmocka_unit_test(json_tells_colliding_statuses_apart),
 	    cmocka_unit_test(json_is_one_escaped_line),
+	    cmocka_unit_test(json_is_utf8_whatever_a_name_is),
 	    cmocka_unit_test_setup_teardown(a_result_replaces_the_file_in_one_step, make_folder,
 					    remove_folder),
 	    cmocka_unit_test_setup_teardown(an_old_result_goes_away_at_the_start, make_folder,

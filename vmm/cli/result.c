@@ -118,19 +118,41 @@ void result_line(const struct result *res, char *buf, size_t size)
 	append(buf, size, &len, ")");
 }
 
-/* RFC 8259, 7: quote, backslash and control characters; other bytes as they are. */
+/* How many bytes the well-formed sequence at `s` has (Unicode 15.0, table 3-7), or 0. */
+static unsigned utf8_length(const unsigned char *s)
+{
+	const unsigned len = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+	if ((s[0] >= 0x80 && s[0] < 0xc2) || s[0] > 0xf4)
+		return 0;
+	/* Longer forms than needed, surrogates, and what is beyond U+10FFFF. */
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	for (unsigned i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+/* RFC 8259, 7 and 8.1: quote, backslash and control characters are escaped, and all is UTF-8, which
+ * file names need not be. */
 static void append_string(char *buf, size_t size, size_t *len, const char *key, const char *text)
 {
 	append(buf, size, len, ",\"%s\":\"", key);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	while (*text) {
+		const unsigned char c = (unsigned char)*text;
+		const unsigned n = utf8_length((const unsigned char *)text);
 
-		if (c == '"' || c == '\\')
+		if (!n)
+			append(buf, size, len, "\\ufffd");
+		else if (c == '"' || c == '\\')
 			append(buf, size, len, "\\%c", c);
 		else if (c < 0x20 || c == 0x7f)
 			append(buf, size, len, "\\u%04x", c);
 		else
-			append(buf, size, len, "%c", c);
+			append(buf, size, len, "%.*s", (int)n, text);
+		text += n ? n : 1;
 	}
 	append(buf, size, len, "\"");
 }
@@ -212,7 +234,7 @@ static bool is_special(const char *path)
 
 int result_write(const struct result *res, const char *path, struct error *err)
 {
-	char line[2048];
+	char line[4096]; /* control characters in a message grow sixfold */
 	int len = result_json(res, line, sizeof(line));
 	int ret;
 
