@@ -214,6 +214,15 @@ static void a_link_is_followed_and_stays(void **state)
 	assert_true(S_ISLNK(st.st_mode));
 }
 
+static void a_check_leaves_an_old_result_alone(void **state)
+{
+	struct folder *f = *state;
+
+	close(open(f->path, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(result_check(f->path, NULL), 0);
+	assert_int_equal(access(f->path, F_OK), 0);
+}
+
 static void a_place_that_cannot_be_written_is_found_at_the_start(void **state)
 {
 	struct folder *f = *state;
@@ -238,6 +247,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_result_replaces_the_file_in_one_step, make_folder,
 					    remove_folder),
 	    cmocka_unit_test_setup_teardown(an_old_result_goes_away_at_the_start, make_folder,
+					    remove_folder),
+	    cmocka_unit_test_setup_teardown(a_check_leaves_an_old_result_alone, make_folder,
 					    remove_folder),
 	    cmocka_unit_test_setup_teardown(a_pipe_is_written_to_and_stays, make_folder,
 					    remove_folder),

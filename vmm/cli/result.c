@@ -247,7 +247,7 @@ int result_write(const struct result *res, const char *path, struct error *err)
 	return ret ? error_set(err, -ret, "--result '%s': cannot write", path) : 0;
 }
 
-static int prepare(const char *path)
+static int check(const char *path)
 {
 	char copy[PATH_MAX];
 	struct stat st;
@@ -256,16 +256,23 @@ static int prepare(const char *path)
 		return -EISDIR;
 	if (is_special(path))
 		return access(path, W_OK) ? -errno : 0;
-	if (unlink(path) && errno != ENOENT)
-		return -errno;
 	if ((size_t)snprintf(copy, sizeof(copy), "%s", path) >= sizeof(copy))
 		return -ENAMETOOLONG;
 	return access(dirname(copy), W_OK | X_OK) ? -errno : 0;
 }
 
-int result_prepare(const char *path, struct error *err)
+int result_check(const char *path, struct error *err)
 {
-	int ret = prepare(path);
+	int ret = check(path);
 
 	return ret ? error_set(err, -ret, "--result '%s': cannot write", path) : 0;
+}
+
+int result_prepare(const char *path, struct error *err)
+{
+	int ret = result_check(path, err);
+
+	if (!ret && !is_special(path) && unlink(path) && errno != ENOENT)
+		ret = error_set(err, errno, "--result '%s': cannot replace", path);
+	return ret;
 }

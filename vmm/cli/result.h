@@ -47,6 +47,9 @@ int result_json(const struct result *res, char *buf, size_t size);
  */
 int result_write(const struct result *res, const char *path, struct error *err);
 
+/* Whether a result could be written there; changes nothing. 0 or -errno. */
+int result_check(const char *path, struct error *err);
+
 /* Before the VM starts: an old result goes away, so that it is never taken for this run's, and a
  * folder that cannot be written is found out now. 0 or -errno. */
 int result_prepare(const char *path, struct error *err);

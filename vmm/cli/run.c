@@ -35,8 +35,10 @@ struct run {
 static int open_console(struct run *run, unsigned boot, struct error *err)
 {
 	const char *path = run->opt->console_path;
-	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | (boot ? 0 : O_TRUNC);
+	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
 
+	if (!boot && !run->opt->dry_run)
+		flags |= O_TRUNC;
 	run->console_fd = run->input_fd = -1;
 	if (run->opt->console == CONSOLE_STDIO) {
 		run->console_fd = STDOUT_FILENO;
@@ -84,10 +86,13 @@ abandon:
 	return STATUS_ERROR;
 }
 
-static int print_machine(struct run *run)
+static int print_machine(struct run *run, struct error *err)
 {
 	machine_print(run->machine, stdout);
-	return fflush(stdout) ? STATUS_ERROR : 0;
+	if (!fflush(stdout))
+		return 0;
+	error_set(err, errno, "--dry-run: cannot write to stdout");
+	return STATUS_ERROR;
 }
 
 int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
@@ -104,7 +109,7 @@ int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struc
 	run.machine = machine_create(opt, run.console_fd, err);
 	if (!run.machine)
 		return STATUS_ERROR;
-	return opt->dry_run ? print_machine(&run) : run_machine(&run, err);
+	return opt->dry_run ? print_machine(&run, err) : run_machine(&run, err);
 }
 
 static int run_all(const struct run_options *opt, struct error *err)
@@ -129,6 +134,12 @@ static void write_error_result(const struct run_options *opt, const struct error
 		return; /* one message is enough, and it is about to be printed */
 }
 
+/* A dry run leaves the last real one's result alone. */
+static int prepare_result(const struct run_options *opt, struct error *err)
+{
+	return opt->dry_run ? result_check(opt->result, err) : result_prepare(opt->result, err);
+}
+
 int run_main(int argc, char **argv, struct error *err)
 {
 	struct run_options opt;
@@ -141,7 +152,7 @@ int run_main(int argc, char **argv, struct error *err)
 	} else if (!ret && !machine_check_options(&opt, err)) {
 		log_set_verbose(opt.verbose);
 		status = STATUS_ERROR;
-		if (!opt.result || !result_prepare(opt.result, err))
+		if (!opt.result || !prepare_result(&opt, err))
 			status = run_all(&opt, err);
 		if (status == STATUS_ERROR && opt.result && !opt.dry_run && err->text[0])
 			write_error_result(&opt, err);
