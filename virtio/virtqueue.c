@@ -285,9 +285,9 @@ void virtq_unpop(struct virtqueue *vq, const struct desc_chain *chain)
 	vq->last_avail--;
 }
 
-bool virtq_has_work(const struct virtqueue *vq)
+uint16_t virtq_waiting(const struct virtqueue *vq)
 {
-	return vq->size && guest_load16(&vq->avail->idx) != vq->last_avail;
+	return vq->size ? guest_load16(&vq->avail->idx) - vq->last_avail : 0;
 }
 
 /* ---- giving them back ------------------------------------------------------------------------ */

@@ -93,9 +93,15 @@ int virtq_pop(struct virtqueue *vq, struct desc_chain *chain);
 /* Gives back the chain popped last; the next virtq_pop() returns it again. */
 void virtq_unpop(struct virtqueue *vq, const struct desc_chain *chain);
 
-/* True when the guest has made something available that was not popped: one relaxed look at the
- * index, for polling. An index that jumped too far counts as work, and virtq_pop() refuses it. */
-bool virtq_has_work(const struct virtqueue *vq);
+/* How many chains the guest has made available that were not popped: one relaxed look at the index,
+ * for polling and for planning. An index that jumped too far counts too, and virtq_pop() refuses
+ * it. */
+uint16_t virtq_waiting(const struct virtqueue *vq);
+
+static inline bool virtq_has_work(const struct virtqueue *vq)
+{
+	return virtq_waiting(vq);
+}
 
 /* Writes one used element; the guest sees it at the next virtq_publish(). `written` is what the
  * device really wrote, at most the chain's writable bytes. */

@@ -62,6 +62,13 @@ static void test_one_long_sleep_among_short_ones_does_not(void **state)
 	assert_true(blk_poller_window(&poller, 1) > 0);
 }
 
+static void test_a_sleep_that_an_old_event_ended_says_nothing(void **state)
+{
+	for (int i = 0; i < 20; i++)
+		slept(500);
+	assert_int_equal(blk_poller_window(&poller, 1), 0);
+}
+
 static void test_a_maximum_of_0_never_looks(void **state)
 {
 	blk_poller_init(&poller, 0);
@@ -73,8 +80,8 @@ static void test_a_maximum_of_0_never_looks(void **state)
 static void test_a_maximum_below_the_first_window_is_kept(void **state)
 {
 	blk_poller_init(&poller, 3000);
-	slept(1000);
-	slept(1000);
+	slept(2500);
+	slept(2500);
 	assert_int_equal(blk_poller_window(&poller, 1), 3000);
 }
 
@@ -111,6 +118,7 @@ int main(void)
 		cmocka_unit_test_setup(test_short_sleeps_open_the_window_up_to_its_maximum, setup),
 		cmocka_unit_test_setup(test_long_sleeps_close_it_within_a_few, setup),
 		cmocka_unit_test_setup(test_one_long_sleep_among_short_ones_does_not, setup),
+		cmocka_unit_test_setup(test_a_sleep_that_an_old_event_ended_says_nothing, setup),
 		cmocka_unit_test_setup(test_a_maximum_of_0_never_looks, setup),
 		cmocka_unit_test_setup(test_a_maximum_below_the_first_window_is_kept, setup),
 		cmocka_unit_test_setup(test_a_wanted_cpu_closes_it_for_a_while, setup),

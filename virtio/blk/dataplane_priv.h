@@ -9,8 +9,10 @@
 #include "virtio/blk/dataplane.h"
 #include "virtio/blk/poller.h"
 
-/* Requests taken from one queue before the others, the engine and the guest get their turn. */
-#define BLK_BATCH 64
+/* Requests taken from one queue before the others, the engine and the guest get their turn: see
+ * batch_size(). */
+#define BLK_BATCH_MIN 8
+#define BLK_BATCH_MAX 64
 /* Completions reaped at once. */
 #define BLK_EVENTS 64
 

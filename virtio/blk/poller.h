@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #define BLK_POLL_START_NS    8000    /* the first window: a little more than a wake-up costs */
+#define BLK_POLL_STALE_NS    2000	/* the shortest sleep there is */
 #define BLK_POLL_BACKOFF_NS  1000000 /* the first pause when the CPU is wanted elsewhere */
 #define BLK_POLL_BACKOFF_MAX 128000000
 
@@ -46,11 +47,14 @@ static inline void blk_poller_hit(struct blk_poller *p)
 		p->backoff_ns /= 2;
 }
 
-/* The thread slept from `from` to `now`. */
+/* The thread slept from `from` to `now`. A sleep that was none (what we found by looking had also
+ * rung an eventfd, which ends the next sleep at once) says nothing. */
 static inline void blk_poller_slept(struct blk_poller *p, uint64_t from, uint64_t now)
 {
 	const uint32_t start = p->max_ns < BLK_POLL_START_NS ? p->max_ns : BLK_POLL_START_NS;
 
+	if (now - from < BLK_POLL_STALE_NS)
+		return;
 	if (now - from > p->max_ns)
 		p->window_ns = p->window_ns / 2 >= start ? p->window_ns / 2 : 0;
 	else if (p->window_ns)
