@@ -154,6 +154,23 @@ test:
 		-t 300 scripts/lint tests/cli/run tests/lab/with-kvm tests/linux/run tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm
 
+# Side by side with the peers that are installed: see tests/bench/bench for QUICK=1 and the rest.
+bench_tools := $(BUILD)/tests/bench/first_byte $(BUILD)/tests/bench/hello.elf
+
+.PHONY: bench
+bench: all $(bench_tools)
+	@BUILD=$(BUILD) tests/bench/bench
+
+$(BUILD)/tests/bench/first_byte: tests/bench/first_byte.c
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $<
+
+$(BUILD)/tests/bench/hello.elf: tests/bench/hello.S
+	@mkdir -p $(@D)
+	$(say) AS $<
+	$(Q)$(CC) $(guest_ldflags) -Wl,-e,_start -no-pie -o $@ $<
+
 # DESTDIR and PREFIX as packagers expect them; nothing is built as root but what is missing.
 bindir  := $(DESTDIR)$(PREFIX)/bin
 mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
