@@ -63,6 +63,22 @@ static void a_report_is_read(void **state)
 	assert_int_equal(r.total.max, 9000);
 }
 
+static void no_io_at_all_is_a_result(void **state)
+{
+	static const char none[] = "disk 0 at=pci:1 depth=1 ios=0 errors=0 kicks=0 irqs=0 passes=0 "
+				   "mean=0 p50=0 p99=0 p999=0 max=0\n"
+				   "total us=5 depth=1 ios=0 errors=0 kicks=0 irqs=0 passes=0 "
+				   "mean=0 p50=0 p99=0 p999=0 max=0\n"
+				   "hist\nbench end\n";
+	struct bench_report r = {0};
+	char *text;
+
+	assert_int_equal(bench_report_parse(none, 1, &r, NULL), 0);
+	text = printed(&r, true);
+	assert_non_null(strstr(text, "\"histogram_ns\":[]}"));
+	free(text);
+}
+
 static void a_guest_that_gave_up_is_quoted(void **state)
 {
 	struct bench_report r = {0};
@@ -143,6 +159,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_report_is_read),
+	    cmocka_unit_test(no_io_at_all_is_a_result),
 	    cmocka_unit_test(a_guest_that_gave_up_is_quoted),
 	    cmocka_unit_test(half_a_report_is_none),
 	    cmocka_unit_test(a_disk_that_is_missing_is_noticed),

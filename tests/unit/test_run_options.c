@@ -67,7 +67,7 @@ static void every_option_is_stored(void **state)
 	assert_int_equal(
 	    parse(&w,
 		  "--kernel=k --initrd i --append quiet --no-default-append --memory 4G "
-		  "--cpus 254 --disk a --disk b,readonly --transport mmio "
+		  "--cpus 254 --vcpu-affinity 1,0 --disk a --disk b,readonly --transport mmio "
 		  "--mmio-cmdline --timeout 1.5 --on-reboot restart --debug-exit=0x501 "
 		  "--console file:log --panic-match= --result r --name n --verbose "
 		  "--dry-run",
@@ -78,6 +78,9 @@ static void every_option_is_stored(void **state)
 	assert_true(opt.no_default_append);
 	assert_int_equal(opt.memory, 4ULL << 30);
 	assert_int_equal(opt.cpus, 254);
+	assert_int_equal(opt.naffinity, 2);
+	assert_int_equal(opt.affinity[0], 1);
+	assert_int_equal(opt.affinity[1], 0);
 	assert_int_equal(opt.ndisks, 2);
 	assert_string_equal(opt.disk[0].path, "a");
 	assert_true(opt.disk[1].readonly);

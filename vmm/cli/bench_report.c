@@ -76,11 +76,12 @@ static int take_report(const char *text, struct bench_report *r)
 		snprintf(begin, sizeof(begin), "disk %u ", i);
 		ret = take_line(find_line(text, begin), &r->disk[i]);
 	}
-	r->hist = find_line(text, "hist ");
+	r->hist = find_line(text, "hist");
 	if (ret || !r->hist || !find_line(text, "bench end") || take_number(total, "us", &r->us) ||
 	    !r->us)
 		return -EPROTO;
-	r->hist += strlen("hist ");
+	r->hist += strlen("hist");
+	r->hist += *r->hist == ' ';
 	return 0;
 }
 
