@@ -32,6 +32,7 @@ src    := $(wildcard vmm/*.c vmm/$(ARCH)/*.c devices/*.c virtio/*.c virtio/blk/*
 obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o
 unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
+dpload := $(BUILD)/tests/dataplane/load
 
 ifeq ($(V),1)
 Q :=
@@ -69,7 +70,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 
 .PHONY: unit dataplane
 unit: $(unit)
-dataplane: $(dptest)
+dataplane: $(dptest) $(dpload)
 
 # Freestanding guests at fixed addresses, booted by PVH or, without its note, by the 64-bit entry:
 # guest/ is their library, guest/bench what `mvmm bench` boots, tests/guest/payload a guest of tests.
@@ -151,8 +152,8 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/cli/run tests/lab/with-kvm tests/linux/run tests/demo \
-		$(asan_mvmm) tests/lab/with-kvm
+		-t 300 scripts/lint tests/lockfree/run tests/cli/run tests/lab/with-kvm \
+		tests/linux/run tests/demo $(asan_mvmm) tests/lab/with-kvm
 
 # Side by side with the peers that are installed: see tests/bench/bench for QUICK=1 and the rest.
 bench_tools := $(BUILD)/tests/bench/first_byte $(BUILD)/tests/bench/hello.elf
@@ -189,5 +190,5 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest)) \
+-include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
 	$(payload_obj:.o=.d) $(bench_obj:.o=.d)
