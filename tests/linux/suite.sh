@@ -182,6 +182,15 @@ pvh() {
 	on_host vda "$dir/data.img"
 }
 
+# many_cpus N
+many_cpus() {
+	blank "$dir/data.img" 16M
+	linux cloud cpus "cpus=$1"
+	boot --cpus "$1" --memory 512M --disk "$dir/data.img"
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
+}
+
 # 3 GiB below the hole, 1 GiB above 4 GiB; the host gives pages only as they are touched
 memory() {
 	blank "$dir/data.img" 64M
@@ -315,6 +324,7 @@ run_case() {
 		matrix "$2" "$3" "$4"
 		;;
 	pvh) pvh ;;
+	cpus-*) many_cpus "${1#*-}" ;;
 	memory) memory ;;
 	many-pci) many pci 16 ;;
 	many-mmio) many mmio 16 ;;

@@ -153,6 +153,13 @@ test_memory() {
 	check "disk data lies above 4 GiB ($pages pages)" [ "$pages" -gt 0 ]
 }
 
+test_cpus() {
+	is "$(option cpus) CPUs are up" "$(nproc)" "$(option cpus)"
+	is "no more than four queues by default" \
+		"$(find /sys/block/vda/mq -mindepth 1 -maxdepth 1 -type d | wc -l)" 4
+	check "vda: data is there after dropping caches" written vda 0 2
+}
+
 test_pvh() {
 	# Linux gives itself this loader type when it was entered by PVH outside of Xen.
 	is "entered by PVH" "$(bootloader)" 176
