@@ -25,22 +25,28 @@ def median(results, metric):
     return statistics.median(found) if found else None
 
 
+def ratios(own, peers, metric, best):
+    """Of each repetition in which all were measured, to the best of its peers."""
+    for result in own:
+        same = [[r for r in peer if r["rep"] == result["rep"]] for peer in peers]
+        found = [values(r, metric) for r in same]
+        mine = values([result], metric)
+        if mine and all(found):
+            yield mine[0] / best(f[0] for f in found)
+
+
 def judge(target, results):
     """(value, its range over the repetitions, met) or None if something was not measured."""
-    mine = results.get((target.case, target.runner), [])
-    own = values(mine, target.metric)
-    if not own:
-        return None
+    own = results.get((target.case, target.runner), [])
+    peers = [results.get((target.case, p), []) for p in target.peers]
     best = min if target.at_most else max
-    base = 1.0
-    spread = own
-    if target.peers:
-        peers = [values(results.get((target.case, p), []), target.metric) for p in target.peers]
-        if not all(peers):
-            return None
-        base = best(statistics.median(p) for p in peers)
-        spread = [a / best(b) for a, b in zip(own, zip(*peers))]
-    value = statistics.median(own) / base
+    if not all(values(r, target.metric) for r in [own] + peers):
+        return None
+    value = median(own, target.metric)
+    spread = values(own, target.metric)
+    if peers:
+        value /= best(median(p, target.metric) for p in peers)
+        spread = list(ratios(own, peers, target.metric, best)) or [value]
     met = value >= target.at_least if target.at_least else value <= target.at_most
     return value, (min(spread), max(spread)), met
 

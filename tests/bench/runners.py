@@ -114,9 +114,11 @@ class Process:
 
 
 def with_cpu(result, share):
-    result["cpu_us"] = share / result["iops"] * 1e6 if share and result["iops"] else None
     if result["errors"]:
         raise Failed(f"{result['errors']} requests failed")
+    if not result["iops"]:
+        raise Failed("not one I/O was completed")
+    result["cpu_us"] = share / result["iops"] * 1e6 if share else None
     return result
 
 

@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape
 
 from report import kilo, median, values
 
-WIDTH, LABEL, BAR, GAP, HEAD, MARGIN = 760, 270, 16, 6, 30, 16
+WIDTH, LABEL, BAR, GAP, HEAD, MARGIN = 800, 300, 16, 6, 30, 16
 COLOURS = (("mvmm", "#1b7f4d"), ("qemu", "#8a8f98"), ("fio", "#c9a227"))
 
 
