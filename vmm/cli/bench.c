@@ -27,7 +27,9 @@
 #define GRACE_MS    30000 /* for all but the measuring */
 #define CONSOLE_MAX (1 << 20)
 
-extern const char bench_guest[], bench_guest_end[]; /* bench_guest.S */
+/* bench_guest.S */
+extern const char bench_guest[];
+extern const uint64_t bench_guest_size;
 
 struct bench {
 	struct bench_options opt;
@@ -54,15 +56,14 @@ static int write_all(int fd, const char *data, size_t len)
 
 static int open_guest(struct bench *b, struct error *err)
 {
-	size_t size = bench_guest_end - bench_guest;
 	int fd, ret;
 
-	if (!size)
+	if (!bench_guest_size)
 		return error_setx(err, ENOEXEC, "there is no benchmark guest for this processor");
 	fd = memfd_create("bench-guest", MFD_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, errno, "benchmark guest: memfd_create");
-	ret = write_all(fd, bench_guest, size);
+	ret = write_all(fd, bench_guest, bench_guest_size);
 	if (ret) {
 		close(fd);
 		return error_set(err, -ret, "benchmark guest");
