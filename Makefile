@@ -162,6 +162,11 @@ bench_tools := $(BUILD)/tests/bench/first_byte $(BUILD)/tests/bench/hello.elf
 bench: all $(bench_tools)
 	@BUILD=$(BUILD) tests/bench/bench
 
+# Start-up and memory only, in a few seconds.
+.PHONY: bench-startup
+bench-startup: all $(bench_tools)
+	@BUILD=$(BUILD) tests/bench/startup
+
 $(BUILD)/tests/bench/first_byte: tests/bench/first_byte.c
 	@mkdir -p $(@D)
 	$(say) CC $<
