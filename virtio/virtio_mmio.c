@@ -5,6 +5,18 @@
  * Runs on vCPU threads. Doorbells are caught by KVM and interrupts go by irqfd, so that only set-up
  * and, per interrupt, InterruptStatus and InterruptACK come here. Must not know which kind of
  * device it carries.
+ *
+ * With a register page not even those two do. The guest reads the page as memory; its writes still
+ * come here, and find the page up to date when they return:
+ *
+ *	InterruptStatus	reads 1 from DRIVER_OK to the reset, 3 while a configuration interrupt is
+ *			pending: a driver that is interrupted looks at its rings in any case
+ *	InterruptACK	of 1 ends in KVM, at an eventfd; all others come here and take back the 3
+ *	Status		is the device's own word, so that NEEDS_RESET is there at once
+ *	all others	depend on what the driver writes, and are written down after each write
+ *
+ * What is lost: a bit that was acknowledged reads 1 again (4.2.2.1 has it cleared). Only a driver
+ * that waits for it to go away could tell, and an edge gives no reason to.
  */
 #include "virtio/virtio_mmio.h"
 
@@ -19,11 +31,12 @@
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
+/* A bit that stands needs no setting: the page's cache line stays with those who read it. */
 static struct irq_line line(struct virtio_mmio *mmio, uint32_t bits)
 {
 	return (struct irq_line){
 	    .fd = mmio->irq_fd,
-	    .status = &mmio->dev->isr,
+	    .status = bits & mmio->standing ? NULL : mmio->isr,
 	    .bits = bits,
 	};
 }
@@ -65,7 +78,7 @@ static uint32_t read_register(struct virtio_mmio *mmio, uint64_t off)
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		/* Acquire: pairs with the release in irq_line_signal(). The guest that sees the bit
 		 * sees what it stands for. */
-		return atomic_load_explicit(&dev->isr, memory_order_acquire);
+		return atomic_load_explicit(mmio->isr, memory_order_acquire);
 	case VIRTIO_MMIO_STATUS:
 		return virtio_dev_get_status(dev);
 	case VIRTIO_MMIO_SHM_LEN_LOW:
@@ -99,6 +112,24 @@ static void write_queue(struct virtio_mmio *mmio, uint64_t off, uint32_t value)
 					     value);
 }
 
+static void acknowledge(struct virtio_mmio *mmio, uint32_t bits)
+{
+	/* One operation: a bit set by the device's thread meanwhile is not lost. Linux acknowledges
+	 * before it looks at its rings, so an edge is enough. */
+	atomic_fetch_and(mmio->isr, ~(bits & ~mmio->standing));
+}
+
+static void set_status(struct virtio_mmio *mmio, uint8_t status)
+{
+	/* Before the device may interrupt. */
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+		atomic_fetch_or(mmio->isr, mmio->standing);
+	virtio_dev_set_status(mmio->dev, status);
+	/* 4.2.2.1: a reset clears all bits. Nothing that could set one is left. */
+	if (!status)
+		atomic_store(mmio->isr, 0);
+}
+
 static void write_register(struct virtio_mmio *mmio, uint64_t off, uint32_t value)
 {
 	struct virtio_dev *dev = mmio->dev;
@@ -120,18 +151,53 @@ static void write_register(struct virtio_mmio *mmio, uint64_t off, uint32_t valu
 		virtio_dev_kick(dev, value);
 		break;
 	case VIRTIO_MMIO_INTERRUPT_ACK:
-		/* One operation: a bit set by the device's thread meanwhile is not lost. Linux
-		 * acknowledges before it looks at its rings, so an edge is enough. */
-		atomic_fetch_and(&dev->isr, ~value);
+		acknowledge(mmio, value);
 		break;
 	case VIRTIO_MMIO_STATUS:
-		virtio_dev_set_status(dev, (uint8_t)value);
+		set_status(mmio, (uint8_t)value);
 		break;
 	default:
 		write_queue(mmio, off, value);
 		break;
 	}
 }
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
+/* Words that the page itself holds: the device's thread sets bits in them. */
+static bool is_live(uint64_t off)
+{
+	return off == VIRTIO_MMIO_INTERRUPT_STATUS || off == VIRTIO_MMIO_STATUS;
+}
+
+static void set_word(struct virtio_mmio *mmio, uint64_t off, uint32_t value)
+{
+	atomic_store_explicit(&mmio->page[off / 4], value, memory_order_relaxed);
+}
+
+/*
+ * Under the lock, so that of two vCPUs that write registers at once the one that refreshes last has
+ * seen both writes. Relaxed: a vCPU sees what its own write did, and for any other vCPU the guest
+ * must have ordered the two.
+ */
+static void refresh_page(struct virtio_mmio *mmio)
+{
+	uint32_t value;
+
+	if (!mmio->page)
+		return;
+	pthread_mutex_lock(&mmio->page_lock);
+	for (uint64_t off = 0; off < VIRTIO_MMIO_CONFIG; off += 4)
+		if (!is_live(off))
+			set_word(mmio, off, read_register(mmio, off));
+	for (uint64_t off = 0; off < mmio->dev->config_len; off += 4) {
+		virtio_dev_read_config(mmio->dev, off, &value, sizeof(value));
+		set_word(mmio, VIRTIO_MMIO_CONFIG + off, value);
+	}
+	pthread_mutex_unlock(&mmio->page_lock);
+}
+
+/* ---- accesses -------------------------------------------------------------------------------- */
 
 /* 4.2.2.2: registers are read and written 32 bits at a time, aligned; nothing else has a meaning.
  */
@@ -164,6 +230,7 @@ static void mmio_write(void *opaque, uint64_t off, const void *data, unsigned le
 		memcpy(&value, data, sizeof(value));
 		write_register(mmio, off, value);
 	}
+	refresh_page(mmio);
 }
 
 static const struct bus_ops mmio_ops = {mmio_read, mmio_write};
@@ -191,8 +258,54 @@ static int add_doorbells(struct virtio_mmio *mmio)
 	return 0;
 }
 
+/* KVM keeps the acknowledgements of used buffers. */
+static int catch_acks(struct virtio_mmio *mmio)
+{
+	int ret;
+
+	mmio->ack_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (mmio->ack_fd < 0)
+		return -errno;
+	ret = ioeventfd_assign(mmio->vm->fd, mmio->ack_fd, mmio->base + VIRTIO_MMIO_INTERRUPT_ACK,
+			       4, VIRTIO_MMIO_INT_VRING);
+	if (ret < 0)
+		close(mmio->ack_fd);
+	return ret;
+}
+
+/* Nothing is live yet: the words move without anybody looking. */
+static int open_page(struct virtio_mmio *mmio, _Atomic uint32_t *page)
+{
+	int ret;
+
+	if (!page)
+		return 0;
+	ret = catch_acks(mmio);
+	if (ret < 0)
+		return ret;
+	mmio->page = page;
+	mmio->isr = &page[VIRTIO_MMIO_INTERRUPT_STATUS / 4];
+	mmio->standing = VIRTIO_MMIO_INT_VRING;
+	mmio->dev->status = &page[VIRTIO_MMIO_STATUS / 4];
+	pthread_mutex_init(&mmio->page_lock, NULL);
+	refresh_page(mmio);
+	return 0;
+}
+
+static void close_page(struct virtio_mmio *mmio)
+{
+	if (!mmio->page)
+		return;
+	ioeventfd_deassign(mmio->vm->fd, mmio->ack_fd, mmio->base + VIRTIO_MMIO_INTERRUPT_ACK, 4,
+			   VIRTIO_MMIO_INT_VRING);
+	close(mmio->ack_fd);
+	mmio->dev->status = &mmio->dev->own_status;
+	pthread_mutex_destroy(&mmio->page_lock);
+	mmio->page = NULL;
+}
+
 int virtio_mmio_init(struct virtio_mmio *mmio, struct virtio_dev *dev, struct vm *vm, gpa_t base,
-		     uint32_t gsi, struct error *err)
+		     uint32_t gsi, void *page, struct error *err)
 {
 	int ret;
 
@@ -201,6 +314,7 @@ int virtio_mmio_init(struct virtio_mmio *mmio, struct virtio_dev *dev, struct vm
 	mmio->vm = vm;
 	mmio->base = base;
 	mmio->gsi = gsi;
+	mmio->isr = &dev->isr;
 	mmio->irq_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (mmio->irq_fd < 0)
 		return error_set(err, errno, "%s: cannot create its interrupt", dev->name);
@@ -214,13 +328,20 @@ int virtio_mmio_init(struct virtio_mmio *mmio, struct virtio_dev *dev, struct vm
 		error_set(err, -ret, "%s: cannot connect its doorbells", dev->name);
 		goto deassign_irq;
 	}
+	ret = open_page(mmio, page);
+	if (ret < 0) {
+		error_set(err, -ret, "%s: cannot set up its register page", dev->name);
+		goto remove_doorbells;
+	}
 	ret = bus_add(&vm->mmio, dev->name, base, VIRTIO_MMIO_SIZE, &mmio_ops, mmio, err);
 	if (ret)
-		goto remove_doorbells;
+		goto close_page;
 	dev->transport_ops = &transport_ops;
 	dev->transport = mmio;
 	return 0;
 
+close_page:
+	close_page(mmio);
 remove_doorbells:
 	remove_doorbells(mmio, dev->nqueues);
 deassign_irq:
@@ -232,6 +353,7 @@ close_irq:
 
 void virtio_mmio_destroy(struct virtio_mmio *mmio)
 {
+	close_page(mmio);
 	remove_doorbells(mmio, mmio->dev->nqueues);
 	irqfd_deassign(mmio->vm->fd, mmio->irq_fd, mmio->gsi);
 	close(mmio->irq_fd);

@@ -18,9 +18,9 @@ _mvmm_disk() {
 _mvmm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local run="--kernel --initrd --append --no-default-append --memory --cpus --vcpu-affinity --disk --transport
-		--mmio-cmdline --timeout --on-reboot --debug-exit --console --panic-match --result
+		--mmio-cmdline --mmio-isr --timeout --on-reboot --debug-exit --console --panic-match --result
 		--name --verbose --dry-run --help"
-	local bench="--disk --rw --bs --depth --time --complete --transport --cpus --vcpu-affinity
+	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity
 		--json --verbose --help"
 	local check="--json --device --help"
 
@@ -33,6 +33,7 @@ _mvmm() {
 	--kernel | --initrd | --result | --device) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	--disk) _mvmm_disk "$cur" ;;
 	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
+	--mmio-isr) COMPREPLY=($(compgen -W "page exit" -- "$cur")) ;;
 	--on-reboot) COMPREPLY=($(compgen -W "exit restart" -- "$cur")) ;;
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;

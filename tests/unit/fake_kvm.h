@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A KVM that lives in the test: include it in exactly one file of a program, and ioctl(2) below
- * takes the place of libc's for the whole of it. Knows irqfds, ioeventfds, GSI routes and
+ * takes the place of libc's for the whole of it. Knows irqfds, ioeventfds, GSI routes, memslots and
  * capabilities, with KVM's own rules about what collides; other requests go to the kernel.
  *
  * Nothing happens by itself: fake_kvm_deliver() turns signalled irqfds into counted interrupts, and
@@ -36,7 +36,9 @@ struct fake_kvm {
 	unsigned routings;				   /* KVM_SET_GSI_ROUTING calls */
 	unsigned ioeventfd_calls;
 	unsigned irqfd_calls;
-	bool no_any_length; /* KVM_CAP_IOEVENTFD_ANY_LENGTH is missing */
+	struct kvm_userspace_memory_region slot; /* the last one set */
+	bool no_any_length;			 /* KVM_CAP_IOEVENTFD_ANY_LENGTH is missing */
+	bool no_readonly;			 /* KVM_CAP_READONLY_MEM is missing */
 	unsigned long fail; /* this request fails with fail_errno, fail_count times */
 	unsigned fail_count;
 	int fail_errno;
@@ -162,7 +164,12 @@ static inline int fake_kvm_request(unsigned long request, void *arg)
 		return fake_kvm_ioeventfd(arg);
 	case KVM_SET_GSI_ROUTING:
 		return fake_kvm_routing(arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		fake_kvm.slot = *(struct kvm_userspace_memory_region *)arg;
+		return 0;
 	case KVM_CHECK_EXTENSION:
+		if ((uintptr_t)arg == KVM_CAP_READONLY_MEM)
+			return !fake_kvm.no_readonly;
 		return (uintptr_t)arg == KVM_CAP_IOEVENTFD_ANY_LENGTH && !fake_kvm.no_any_length;
 	default:
 		return -ENOTTY;

@@ -68,9 +68,9 @@ static void every_option_is_stored(void **state)
 	    parse(&w,
 		  "--kernel=k --initrd i --append quiet --no-default-append --memory 4G "
 		  "--cpus 254 --vcpu-affinity 1,0 --disk a --disk b,readonly --transport mmio "
-		  "--mmio-cmdline --timeout 1.5 --on-reboot restart --debug-exit=0x501 "
-		  "--console file:log --panic-match= --result r --name n --verbose "
-		  "--dry-run",
+		  "--mmio-cmdline --mmio-isr page --timeout 1.5 --on-reboot restart "
+		  "--debug-exit=0x501 --console file:log --panic-match= --result r --name n "
+		  "--verbose --dry-run",
 		  &opt, NULL),
 	    0);
 	assert_string_equal(opt.initrd, "i");
@@ -86,6 +86,7 @@ static void every_option_is_stored(void **state)
 	assert_true(opt.disk[1].readonly);
 	assert_int_equal(opt.transport, TRANSPORT_MMIO);
 	assert_true(opt.mmio_cmdline);
+	assert_int_equal(opt.mmio_isr, MMIO_ISR_PAGE);
 	assert_int_equal(opt.timeout_ms, 1500);
 	assert_true(opt.restart);
 	assert_true(opt.debug_exit);
@@ -147,6 +148,8 @@ static void mistakes_are_named(void **state)
 	    {"--kernel k --disk a,x", {"--disk", "'x'"}},
 	    {"--kernel k --transport usb", {"--transport", "usb", "mmio"}},
 	    {"--kernel k --mmio-cmdline", {"--mmio-cmdline", "--transport mmio"}},
+	    {"--kernel k --mmio-isr page", {"--mmio-isr", "--transport mmio"}},
+	    {"--kernel k --transport mmio --mmio-isr no", {"--mmio-isr", "'no'", "page"}},
 	    {"--kernel k --timeout 0", {"--timeout", "'0'"}},
 	    {"--kernel k --on-reboot never", {"--on-reboot", "never", "restart"}},
 	    {"--kernel k --debug-exit=0", {"--debug-exit", "'0'"}},

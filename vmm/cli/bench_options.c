@@ -101,6 +101,7 @@ static const struct option_spec bench_options[] = {
      "stays awake, or by looking",
      set_complete},
     {"transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport},
+    {"mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr},
     {"cpus", "N", "vCPUs that share the disks; default 1, at most 16", run_set_cpus},
     {"vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity},
     {"json", NULL, "one line of JSON instead of a table", set_json},
@@ -141,7 +142,7 @@ static int check_together(struct bench_options *opt, struct error *err)
 				  "--depth %u, --bs %u, %u disks: need more than 3G of guest "
 				  "memory",
 				  opt->depth, opt->bs, run->ndisks);
-	return 0;
+	return run_check_mmio_isr(run, err);
 }
 
 /* What is only read stays as it is, whatever goes wrong. */

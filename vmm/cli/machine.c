@@ -16,6 +16,7 @@
 #include "loader/acpi.h"
 #include "loader/boot.h"
 #include "loader/mptable.h"
+#include "vmm/log.h"
 #include "vmm/x86/layout.h"
 
 #define DEFAULT_APPEND	 "console=ttyS0 reboot=k panic=-1"
@@ -55,6 +56,24 @@ static struct acpi_mmio_dev mmio_slot(unsigned i)
 	    .size = X86_VIRTIO_MMIO_STRIDE,
 	    .gsi = X86_GSI_VIRTIO_MMIO + i,
 	};
+}
+
+/* The default is to exit. */
+static bool wants_register_pages(const struct run_options *opt)
+{
+	return opt->transport == TRANSPORT_MMIO && opt->ndisks && opt->mmio_isr == MMIO_ISR_PAGE;
+}
+
+/* Before vm_create_machine(): a memslot. Device memory is coherent with the host's caches here. */
+static int add_register_pages(struct machine *m, struct error *err)
+{
+	if (!wants_register_pages(m->opt))
+		return 0;
+	if (!virtio_mmio_pages_possible(&m->vm)) {
+		log_verbose("this KVM has no read-only memory: going on with --mmio-isr exit");
+		return 0;
+	}
+	return virtio_mmio_pages_init(&m->mmio_pages, &m->vm, X86_VIRTIO_MMIO, m->opt->ndisks, err);
 }
 
 static int add_power(struct machine *m, struct error *err)
@@ -173,7 +192,8 @@ static int attach_disk(struct machine *m, unsigned i, struct error *err)
 	if (m->opt->transport == TRANSPORT_PCI)
 		return virtio_pci_init(&disk->pci, &disk->blk.dev, &m->vm, &m->pci, PCI_CLASS_DISK,
 				       err);
-	return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi, err);
+	return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi,
+				virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
 }
 
 static int add_disk(struct machine *m, unsigned i, struct error *err)
@@ -272,6 +292,9 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 
 	if (ret)
 		return ret;
+	ret = add_register_pages(m, err);
+	if (ret)
+		goto destroy_vm;
 	ret = vm_create_machine(&m->vm, opt->memory, opt->cpus, err);
 	if (ret)
 		goto destroy_vm;
@@ -300,6 +323,7 @@ stop_console:
 	console_stop(&m->console, 0);
 destroy_vm:
 	vm_destroy(&m->vm);
+	virtio_mmio_pages_destroy(&m->mmio_pages);
 	return ret;
 }
 
@@ -329,6 +353,7 @@ void machine_abandon(struct machine *m)
 	remove_platform(m);
 	console_stop(&m->console, 0);
 	vm_destroy(&m->vm);
+	virtio_mmio_pages_destroy(&m->mmio_pages);
 	free(m);
 }
 

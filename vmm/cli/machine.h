@@ -11,6 +11,7 @@
 #include "devices/serial.h"
 #include "virtio/blk/virtio_blk.h"
 #include "virtio/virtio_mmio.h"
+#include "virtio/virtio_mmio_pages.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/arch.h"
 #include "vmm/cli/run_options.h"
@@ -37,6 +38,7 @@ struct machine {
 	struct cmos cmos;
 	struct power power;
 	struct pci_bus pci;
+	struct virtio_mmio_pages mmio_pages;
 	struct machine_disk *disk;
 	unsigned ndisks; /* attached */
 	char *cmdline;

@@ -34,7 +34,8 @@ static void print_place(const struct machine *m, unsigned i, FILE *out)
 	if (m->opt->transport == TRANSPORT_PCI)
 		fprintf(out, "PCI 00:%02x.0", disk->pci.slot);
 	else
-		fprintf(out, "mmio 0x%" PRIx64 " GSI %u", disk->mmio.base, disk->mmio.gsi);
+		fprintf(out, "mmio 0x%" PRIx64 " GSI %u isr=%s", disk->mmio.base, disk->mmio.gsi,
+			disk->mmio.page ? "page" : "exit");
 }
 
 static void print_disk(const struct machine *m, unsigned i, FILE *out)

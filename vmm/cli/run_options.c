@@ -119,6 +119,19 @@ int run_set_transport(void *into, const char *value, struct error *err)
 	return 0;
 }
 
+int run_set_mmio_isr(void *into, const char *value, struct error *err)
+{
+	struct run_options *opt = into;
+
+	if (!strcmp(value, "page"))
+		opt->mmio_isr = MMIO_ISR_PAGE;
+	else if (!strcmp(value, "exit"))
+		opt->mmio_isr = MMIO_ISR_EXIT;
+	else
+		return option_invalid(err, "mmio-isr", value, "allowed: page, exit");
+	return 0;
+}
+
 static int set_mmio_cmdline(void *into, const char *value, struct error *err)
 {
 	((struct run_options *)into)->mmio_cmdline = true;
@@ -231,6 +244,7 @@ static const struct option_spec run_options[] = {
      "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
      "command line instead of ACPI",
      set_mmio_cmdline},
+    {"mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr},
     {"timeout", "SECONDS", "end the VM after that time (status 36)", set_timeout},
     {"on-reboot", "exit|restart", "what a guest reset does; default exit (status 32)",
      set_on_reboot},
@@ -261,13 +275,20 @@ const struct command_spec run_command = {
 		"On a terminal: Ctrl-A x quits, Ctrl-A h shows more keys.\n",
 };
 
+int run_check_mmio_isr(const struct run_options *opt, struct error *err)
+{
+	if (opt->mmio_isr && opt->transport != TRANSPORT_MMIO)
+		return error_setx(err, EINVAL, "--mmio-isr goes with --transport mmio only");
+	return 0;
+}
+
 static int check_together(const struct run_options *opt, struct error *err)
 {
 	if (!opt->kernel)
 		return error_setx(err, EINVAL, "--kernel FILE is required (see: mvmm run --help)");
 	if (opt->mmio_cmdline && opt->transport != TRANSPORT_MMIO)
 		return error_setx(err, EINVAL, "--mmio-cmdline goes with --transport mmio only");
-	return 0;
+	return run_check_mmio_isr(opt, err);
 }
 
 int run_options_parse(int argc, char **argv, struct run_options *opt, struct error *err)

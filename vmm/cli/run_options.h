@@ -16,6 +16,13 @@ enum transport {
 	TRANSPORT_MMIO,
 };
 
+/* What InterruptStatus and InterruptACK of virtio-mmio cost: see virtio/virtio_mmio.h. */
+enum mmio_isr {
+	MMIO_ISR_DEFAULT,
+	MMIO_ISR_EXIT,
+	MMIO_ISR_PAGE,
+};
+
 enum console_kind {
 	CONSOLE_STDIO,
 	CONSOLE_NONE,
@@ -36,6 +43,7 @@ struct run_options {
 	unsigned ndisks;
 	enum transport transport;
 	bool mmio_cmdline;
+	enum mmio_isr mmio_isr;
 	uint64_t timeout_ms; /* 0: no limit */
 	bool restart;	     /* --on-reboot restart */
 	bool debug_exit;
@@ -62,10 +70,17 @@ int run_set_cpus(void *into, const char *value, struct error *err);
 int run_set_affinity(void *into, const char *value, struct error *err);
 int run_set_disk(void *into, const char *value, struct error *err);
 int run_set_transport(void *into, const char *value, struct error *err);
+int run_set_mmio_isr(void *into, const char *value, struct error *err);
 int run_set_verbose(void *into, const char *value, struct error *err);
 
 #define RUN_HELP_CPUS	   "vCPUs, 1 (default) to 254"
 #define RUN_HELP_AFFINITY  "host CPUs for the vCPUs' threads, in turn"
 #define RUN_HELP_TRANSPORT "how disks are attached; default pci"
+#define RUN_HELP_MMIO_ISR                                                                          \
+	"whether an interrupt of virtio-mmio costs two exits\n"                                    \
+	"(exit, the default) or none (page)"
+
+/* --mmio-isr without --transport mmio: -EINVAL. */
+int run_check_mmio_isr(const struct run_options *opt, struct error *err);
 
 #endif
