@@ -98,7 +98,7 @@ static void cmos_write(void *opaque, uint64_t off, const void *data, unsigned le
 		atomic_store(&cmos->index, *(const uint8_t *)data & CMOS_INDEX_BITS);
 }
 
-static const struct bus_ops cmos_ops = {.read = cmos_read, .write = cmos_write};
+static const struct bus_ops cmos_ops = { .read = cmos_read, .write = cmos_write };
 
 int cmos_init(struct cmos *cmos, struct vm *vm, struct error *err)
 {

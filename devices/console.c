@@ -138,7 +138,7 @@ static void give_up_writing(struct console *con, int error)
 /* Somebody made the descriptor non-blocking; it may share its open file with a shell. */
 static void wait_for_room(struct console *con)
 {
-	struct pollfd pfd = {.fd = con->fd, .events = POLLOUT};
+	struct pollfd pfd = { .fd = con->fd, .events = POLLOUT };
 
 	poll(&pfd, 1, CONSOLE_POLL_MS);
 }
@@ -297,7 +297,7 @@ static uint64_t monotonic_ms(void)
 /* pthread_join() with a timeout that no change of the host's clock can stretch. */
 static bool ends_within(struct console *con, int timeout_ms)
 {
-	struct pollfd pfd = {.fd = con->ended, .events = POLLIN};
+	struct pollfd pfd = { .fd = con->ended, .events = POLLIN };
 	const uint64_t until = monotonic_ms() + timeout_ms;
 	uint64_t now = until - timeout_ms;
 	int ret;

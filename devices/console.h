@@ -19,21 +19,23 @@
 #define CONSOLE_RING 65536
 
 struct console {
-	int fd;	  /* borrowed; -1: bytes are matched and thrown away, there is no thread */
+	int fd;	   /* borrowed; -1: bytes are matched and thrown away, there is no thread */
 	int wake;  /* eventfd: the ring has bytes, or stop */
 	int ended; /* eventfd: the thread is about to return */
 	pthread_t thread;
 	bool running;
-	_Atomic bool stop;	/* main: end once the ring is empty */
-	_Atomic bool abandoned; /* main gave up waiting: touch nothing outside this struct any more */
-	_Atomic bool asleep;	/* the thread wants `wake` written */
-	_Atomic bool writing;	/* the thread is inside write(2) */
-	_Atomic bool broken; /* write failed for good (EPIPE, ENOSPC): what follows is dropped */
-	_Atomic uint32_t head; /* written by the producer (under the UART's lock) */
-	_Atomic uint32_t tail; /* written by the console thread */
+	_Atomic bool stop; /* main: end once the ring is empty */
+	_Atomic bool
+		abandoned;    /* main gave up waiting: touch nothing outside this struct any more */
+	_Atomic bool asleep;  /* the thread wants `wake` written */
+	_Atomic bool writing; /* the thread is inside write(2) */
+	_Atomic bool broken;  /* write failed for good (EPIPE, ENOSPC): what follows is dropped */
+	_Atomic uint32_t head;	  /* written by the producer (under the UART's lock) */
+	_Atomic uint32_t tail;	  /* written by the console thread */
 	_Atomic uint64_t dropped; /* bytes */
-	_Atomic(const struct irq_line *) want_space; /* signalled once when bytes have left the ring */
-	const char *match;	/* NULL: do not look, or found already; the producer's */
+	_Atomic(const struct irq_line *)
+		want_space; /* signalled once when bytes have left the ring */
+	const char *match;  /* NULL: do not look, or found already; the producer's */
 	size_t matched;
 	void (*on_match)(void *opaque); /* called once, on the vCPU's thread */
 	void *opaque;

@@ -24,7 +24,7 @@ static void debug_exit_write(void *opaque, uint64_t off, const void *data, unsig
 	vm_request_end(opaque, VM_END_DEBUG_EXIT, value);
 }
 
-static const struct bus_ops debug_exit_ops = {.read = debug_exit_read, .write = debug_exit_write};
+static const struct bus_ops debug_exit_ops = { .read = debug_exit_read, .write = debug_exit_write };
 
 int debug_exit_init(struct vm *vm, uint16_t port, struct error *err)
 {

@@ -71,8 +71,8 @@ static void command_write(void *opaque, uint64_t off, const void *data, unsigned
 		request_reset(kbd);
 }
 
-static const struct bus_ops data_ops = {.read = data_read, .write = data_write};
-static const struct bus_ops command_ops = {.read = status_read, .write = command_write};
+static const struct bus_ops data_ops = { .read = data_read, .write = data_write };
+static const struct bus_ops command_ops = { .read = status_read, .write = command_write };
 
 /* Two ranges of one byte: 0x61, between them, is the PIT's. */
 int i8042_init(struct i8042 *kbd, struct vm *vm, struct error *err)

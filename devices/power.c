@@ -51,7 +51,7 @@ static void power_read(void *opaque, uint64_t off, void *data, unsigned len)
 	memcpy(data, regs + off, len);
 }
 
-static const struct bus_ops power_ops = {.read = power_read, .write = power_write};
+static const struct bus_ops power_ops = { .read = power_read, .write = power_write };
 
 int power_init(struct power *power, struct vm *vm, uint64_t port, struct irq_line ged,
 	       struct error *err)

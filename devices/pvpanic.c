@@ -23,7 +23,7 @@ static void pvpanic_write(void *opaque, uint64_t off, const void *data, unsigned
 		vm_note_panic(opaque);
 }
 
-static const struct bus_ops pvpanic_ops = {.read = pvpanic_read, .write = pvpanic_write};
+static const struct bus_ops pvpanic_ops = { .read = pvpanic_read, .write = pvpanic_write };
 
 int pvpanic_init(struct vm *vm, struct error *err)
 {

@@ -385,7 +385,7 @@ static void serial_write(void *opaque, uint64_t off, const void *data, unsigned 
 	pthread_mutex_unlock(&uart->lock);
 }
 
-static const struct bus_ops serial_ops = {.read = serial_read, .write = serial_write};
+static const struct bus_ops serial_ops = { .read = serial_read, .write = serial_write };
 
 int serial_init(struct serial *uart, struct bus *pio, uint64_t port, struct irq_line irq,
 		struct console *con, struct error *err)

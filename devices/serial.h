@@ -18,7 +18,7 @@
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 
-#define SERIAL_FIFO 64 /* bytes; a 16550A has 16, but nothing counts on it being full */
+#define SERIAL_FIFO    64 /* bytes; a 16550A has 16, but nothing counts on it being full */
 #define SERIAL_FULL_NS 1000000000ULL /* how long a full console may hold the guest up */
 
 struct serial {
@@ -30,12 +30,12 @@ struct serial {
 	uint64_t rx_break; /* bit i: rx[i] came with a break */
 	unsigned rx_head, rx_count;
 	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm;
-	uint8_t msr_delta;  /* bits 0-3 of the modem status: what changed since the last read */
+	uint8_t msr_delta; /* bits 0-3 of the modem status: what changed since the last read */
 	bool overrun;
-	bool rx_starved;    /* the last input was not taken whole: space_fd is due */
-	bool thr_full;	    /* a byte was written and the console has had no room since */
-	bool thr_pending;   /* the THRE interrupt condition is set */
-	bool thr_signalled; /* by a written byte, and not acknowledged since */
+	bool rx_starved;     /* the last input was not taken whole: space_fd is due */
+	bool thr_full;	     /* a byte was written and the console has had no room since */
+	bool thr_pending;    /* the THRE interrupt condition is set */
+	bool thr_signalled;  /* by a written byte, and not acknowledged since */
 	uint64_t full_since; /* CLOCK_MONOTONIC ns since the console is full, 0: it is not */
 };
 

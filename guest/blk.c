@@ -52,11 +52,11 @@ bool blk_start(struct blk *blk, uint64_t features, unsigned max_queues, uint16_t
 
 bool blk_add(struct virtq *vq, struct blk_req *req, uint32_t type, unsigned nsg)
 {
-	struct sg sg[BLK_MAX_SG + 2] = {{&req->hdr, sizeof(req->hdr), false}};
+	struct sg sg[BLK_MAX_SG + 2] = { { &req->hdr, sizeof(req->hdr), false } };
 	uint32_t left = req->nsectors * SECTOR, done = 0;
 	unsigned n = 1;
 
-	req->hdr = (struct virtio_blk_outhdr){.type = type, .sector = req->sector};
+	req->hdr = (struct virtio_blk_outhdr){ .type = type, .sector = req->sector };
 	req->status = BLK_NO_STATUS;
 	req->vq = vq;
 	for (; nsg && left; nsg--) {
@@ -64,11 +64,11 @@ bool blk_add(struct virtq *vq, struct blk_req *req, uint32_t type, unsigned nsg)
 
 		if (!len)
 			continue;
-		sg[n++] = (struct sg){req->data + done, len, type == VIRTIO_BLK_T_IN};
+		sg[n++] = (struct sg){ req->data + done, len, type == VIRTIO_BLK_T_IN };
 		done += len;
 		left -= len;
 	}
-	sg[n++] = (struct sg){&req->status, 1, true};
+	sg[n++] = (struct sg){ &req->status, 1, true };
 	return virtq_add(vq, sg, n, req) >= 0;
 }
 
@@ -93,12 +93,12 @@ uint8_t blk_do(struct virtq *vq, uint32_t type, uint64_t sector, const struct sg
 	static volatile uint8_t status;
 	struct sg sg[BLK_MAX_SG + 2];
 
-	hdr = (struct virtio_blk_outhdr){.type = type, .sector = sector};
+	hdr = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
 	status = BLK_NO_STATUS;
-	sg[0] = (struct sg){&hdr, sizeof(hdr), false};
+	sg[0] = (struct sg){ &hdr, sizeof(hdr), false };
 	for (unsigned i = 0; i < n; i++)
 		sg[1 + i] = data[i];
-	sg[1 + n] = (struct sg){(void *)&status, 1, true};
+	sg[1 + n] = (struct sg){ (void *)&status, 1, true };
 	if (virtq_add(vq, sg, n + 2, &hdr) < 0)
 		return BLK_NO_STATUS;
 	virtq_kick(vq);
@@ -108,14 +108,14 @@ uint8_t blk_do(struct virtq *vq, uint32_t type, uint64_t sector, const struct sg
 
 uint8_t blk_read(struct blk *blk, uint64_t sector, void *data, uint32_t nsectors)
 {
-	const struct sg sg = {data, nsectors * SECTOR, true};
+	const struct sg sg = { data, nsectors * SECTOR, true };
 
 	return blk_do(&blk->queue[0], VIRTIO_BLK_T_IN, sector, &sg, 1, NULL);
 }
 
 uint8_t blk_write(struct blk *blk, uint64_t sector, void *data, uint32_t nsectors)
 {
-	const struct sg sg = {data, nsectors * SECTOR, false};
+	const struct sg sg = { data, nsectors * SECTOR, false };
 
 	return blk_do(&blk->queue[0], VIRTIO_BLK_T_OUT, sector, &sg, 1, NULL);
 }

@@ -31,7 +31,7 @@ struct e820_entry {
 	uint32_t type;
 } __attribute__((packed));
 
-struct boot_info boot = {.cmdline = ""};
+struct boot_info boot = { .cmdline = "" };
 
 extern uint32_t boot_start_info, boot_zero_page; /* start.S */
 extern char image_end[];

@@ -120,7 +120,7 @@ uint64_t cpu_rdmsr(uint32_t msr)
 
 void cpu_wrmsr(uint32_t msr, uint64_t value)
 {
-	const struct msr arg = {msr, value};
+	const struct msr arg = { msr, value };
 
 	ring0(do_wrmsr, (uintptr_t)&arg);
 }
@@ -128,7 +128,7 @@ void cpu_wrmsr(uint32_t msr, uint64_t value)
 /* In ring 0 because a host that runs ring 3 natively may not see a CPUID there. */
 void cpu_id(uint32_t leaf, uint32_t subleaf, struct cpuid *out)
 {
-	const struct cpuid_call call = {leaf, subleaf, out};
+	const struct cpuid_call call = { leaf, subleaf, out };
 
 	ring0(do_cpuid, (uintptr_t)&call);
 }
@@ -197,11 +197,11 @@ static void set_gate(unsigned vector, const char *entry)
 	uintptr_t at = (uintptr_t)entry;
 
 	idt[vector] = (struct gate){
-	    .offset_low = at,
-	    .selector = GDT_CODE0,
-	    .type = GATE_INTERRUPT,
-	    .offset_mid = at >> 16,
-	    .offset_high = at >> 32,
+		.offset_low = at,
+		.selector = GDT_CODE0,
+		.type = GATE_INTERRUPT,
+		.offset_mid = at >> 16,
+		.offset_high = at >> 32,
 	};
 }
 
@@ -332,7 +332,7 @@ void irq_halt_if_zero(const volatile uint64_t *word)
 
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt)
 {
-	const struct waiter waiter = {vectors, n, seen};
+	const struct waiter waiter = { vectors, n, seen };
 	uint64_t deadline = time_us() + WAIT_US;
 
 	if (halt && !tick_vector)

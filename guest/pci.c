@@ -41,7 +41,7 @@ void pci_write16(const struct pci_dev *pci, unsigned reg, uint16_t value)
 
 bool pci_probe(struct pci_dev *pci, unsigned slot)
 {
-	*pci = (struct pci_dev){.slot = slot};
+	*pci = (struct pci_dev){ .slot = slot };
 	pci->vendor = pci_read16(pci, PCI_VENDOR_ID);
 	if (pci->vendor == 0xffff)
 		return false;

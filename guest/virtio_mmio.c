@@ -121,26 +121,26 @@ static bool irq_setup(struct virtio *dev)
 }
 
 static const struct virtio_ops mmio_ops = {
-    .features = features,
-    .accept = accept,
-    .status = status,
-    .set_status = set_status,
-    .queue_max = queue_max,
-    .queue_enable = queue_enable,
-    .queue_ready = queue_ready,
-    .queue_set_size = queue_set_size,
-    .queue_get_size = queue_get_size,
-    .queue_set_desc = queue_set_desc,
-    .config_read = config_read,
-    .config_write8 = config_write8,
-    .generation = generation,
-    .ack = ack,
-    .irq_setup = irq_setup,
+	.features = features,
+	.accept = accept,
+	.status = status,
+	.set_status = set_status,
+	.queue_max = queue_max,
+	.queue_enable = queue_enable,
+	.queue_ready = queue_ready,
+	.queue_set_size = queue_set_size,
+	.queue_get_size = queue_get_size,
+	.queue_set_desc = queue_set_desc,
+	.config_read = config_read,
+	.config_write8 = config_write8,
+	.generation = generation,
+	.ack = ack,
+	.irq_setup = irq_setup,
 };
 
 bool virtio_mmio_open(struct virtio *dev, uintptr_t base, unsigned pin)
 {
-	*dev = (struct virtio){.ops = &mmio_ops, .transport = "mmio", .base = base, .pin = pin};
+	*dev = (struct virtio){ .ops = &mmio_ops, .transport = "mmio", .base = base, .pin = pin };
 	if (read32(REG(MAGIC_VALUE)) != MMIO_MAGIC || read32(REG(VERSION)) != MMIO_VERSION)
 		return false;
 	dev->id = read32(REG(DEVICE_ID));

@@ -132,21 +132,21 @@ static void accept_and_vector(struct virtio *dev, unsigned half, uint32_t bits)
 }
 
 static const struct virtio_ops pci_ops = {
-    .features = features,
-    .accept = accept_and_vector,
-    .status = status,
-    .set_status = set_status,
-    .queue_max = queue_get_size,
-    .queue_enable = queue_enable,
-    .queue_ready = queue_ready,
-    .queue_set_size = queue_set_size,
-    .queue_get_size = queue_get_size,
-    .queue_set_desc = queue_set_desc,
-    .config_read = config_read,
-    .config_write8 = config_write8,
-    .generation = generation,
-    .ack = ack,
-    .irq_setup = irq_setup,
+	.features = features,
+	.accept = accept_and_vector,
+	.status = status,
+	.set_status = set_status,
+	.queue_max = queue_get_size,
+	.queue_enable = queue_enable,
+	.queue_ready = queue_ready,
+	.queue_set_size = queue_set_size,
+	.queue_get_size = queue_get_size,
+	.queue_set_desc = queue_set_desc,
+	.config_read = config_read,
+	.config_write8 = config_write8,
+	.generation = generation,
+	.ack = ack,
+	.irq_setup = irq_setup,
 };
 
 static void take_cap(struct virtio *dev, uint8_t cap)
@@ -173,7 +173,7 @@ static void take_cap(struct virtio *dev, uint8_t cap)
 
 bool virtio_pci_open(struct virtio *dev, unsigned slot)
 {
-	*dev = (struct virtio){.ops = &pci_ops, .transport = "pci"};
+	*dev = (struct virtio){ .ops = &pci_ops, .transport = "pci" };
 	if (!pci_probe(&dev->pci, slot) || dev->pci.vendor != VIRTIO_VENDOR ||
 	    dev->pci.device < VIRTIO_DEVICE_FIRST)
 		return false;

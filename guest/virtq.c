@@ -79,10 +79,10 @@ static void add_indirect(struct virtq *vq, const struct sg *sg, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		fill(&table[i], &sg[i], i + 1, i == n - 1);
 	vq->desc[head] = (struct vring_desc){
-	    .addr = (uintptr_t)table,
-	    .len = n * sizeof(*table),
-	    .flags = VRING_DESC_F_INDIRECT,
-	    .next = next,
+		.addr = (uintptr_t)table,
+		.len = n * sizeof(*table),
+		.flags = VRING_DESC_F_INDIRECT,
+		.next = next,
 	};
 	vq->free_head = next;
 	vq->nfree--;

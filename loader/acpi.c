@@ -36,10 +36,10 @@ static gpa_t gpa_of(size_t off)
 static size_t table_begin(struct aml *out, const char *signature, uint8_t revision)
 {
 	struct acpi_header header = {
-	    .revision = revision,
-	    .oem_id = OEM_ID,
-	    .oem_revision = 1,
-	    .creator_revision = 1,
+		.revision = revision,
+		.oem_id = OEM_ID,
+		.oem_revision = 1,
+		.creator_revision = 1,
 	};
 	size_t start;
 
@@ -83,28 +83,28 @@ static gpa_t write_dsdt(struct tables *t, const struct acpi_config *config)
 
 static struct acpi_gas power_reg(unsigned off)
 {
-	return (struct acpi_gas){.space = ACPI_GAS_IO,
-				 .bit_width = 8,
-				 .access = ACPI_GAS_BYTE,
-				 .address = X86_PORT_POWER + off};
+	return (struct acpi_gas){ .space = ACPI_GAS_IO,
+				  .bit_width = 8,
+				  .access = ACPI_GAS_BYTE,
+				  .address = X86_PORT_POWER + off };
 }
 
 static void write_fadt(struct tables *t, gpa_t dsdt)
 {
 	size_t start = table_begin(&t->out, "FACP", 6);
 	struct acpi_fadt fadt = {
-	    .dsdt = dsdt,
-	    /* Nor an 8042 keyboard controller: its bit stays 0. */
-	    .iapc_boot_arch = FADT_BOOT_NO_VGA | FADT_BOOT_NO_CMOS_RTC,
-	    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
-		     FADT_RESET_REG_SUP | FADT_HW_REDUCED,
-	    .reset_reg = power_reg(POWER_RESET),
-	    .reset_value = POWER_RESET_VALUE,
-	    .minor_revision = 5,
-	    .x_dsdt = dsdt,
-	    .sleep_control = power_reg(POWER_SLEEP_CONTROL),
-	    .sleep_status = power_reg(POWER_SLEEP_STATUS),
-	    .hypervisor_id = "MVMM",
+		.dsdt = dsdt,
+		/* Nor an 8042 keyboard controller: its bit stays 0. */
+		.iapc_boot_arch = FADT_BOOT_NO_VGA | FADT_BOOT_NO_CMOS_RTC,
+		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
+			 FADT_RESET_REG_SUP | FADT_HW_REDUCED,
+		.reset_reg = power_reg(POWER_RESET),
+		.reset_value = POWER_RESET_VALUE,
+		.minor_revision = 5,
+		.x_dsdt = dsdt,
+		.sleep_control = power_reg(POWER_SLEEP_CONTROL),
+		.sleep_status = power_reg(POWER_SLEEP_STATUS),
+		.hypervisor_id = "MVMM",
 	};
 
 	aml_bytes(&t->out, &fadt.facs, sizeof(fadt) - sizeof(fadt.header));
@@ -113,36 +113,35 @@ static void write_fadt(struct tables *t, gpa_t dsdt)
 
 static void write_madt(struct tables *t, unsigned ncpus)
 {
-	static const struct acpi_madt madt = {.lapic = X86_LAPIC};
+	static const struct acpi_madt madt = { .lapic = X86_LAPIC };
 	static const struct acpi_madt_ioapic ioapic = {
-	    .type = 1,
-	    .length = sizeof(ioapic),
-	    .address = X86_IOAPIC,
+		.type = 1,
+		.length = sizeof(ioapic),
+		.address = X86_IOAPIC,
 	};
 	/* COM1 for kernels that ask for ISA interrupt 4: with no 8259 promised (the flags above)
 	 * they map none by themselves. */
 	static const struct acpi_madt_override serial = {
-	    .type = 2,
-	    .length = sizeof(serial),
-	    .irq = 4,
-	    .gsi = X86_GSI_SERIAL,
-	    .flags = MADT_HIGH_EDGE,
+		.type = 2,
+		.length = sizeof(serial),
+		.irq = 4,
+		.gsi = X86_GSI_SERIAL,
+		.flags = MADT_HIGH_EDGE,
 	};
 	static const struct acpi_madt_nmi nmi = {
-	    .type = 4,
-	    .length = sizeof(nmi),
-	    .uid = 0xff,
-	    .lint = 1,
+		.type = 4,
+		.length = sizeof(nmi),
+		.uid = 0xff,
+		.lint = 1,
 	};
 	size_t start = table_begin(&t->out, "APIC", 6);
 	unsigned i;
 
 	aml_bytes(&t->out, &madt, sizeof(madt));
 	for (i = 0; i < ncpus; i++) {
-		struct acpi_madt_lapic lapic = {.length = sizeof(lapic),
-						.uid = i,
-						.apic_id = i,
-						.flags = 1};
+		struct acpi_madt_lapic lapic = {
+			.length = sizeof(lapic), .uid = i, .apic_id = i, .flags = 1
+		};
 
 		aml_bytes(&t->out, &lapic, sizeof(lapic));
 	}
@@ -154,7 +153,7 @@ static void write_madt(struct tables *t, unsigned ncpus)
 
 static void write_mcfg(struct tables *t)
 {
-	static const struct acpi_mcfg mcfg = {.base = X86_ECAM};
+	static const struct acpi_mcfg mcfg = { .base = X86_ECAM };
 	size_t start = table_begin(&t->out, "MCFG", 1);
 
 	aml_bytes(&t->out, &mcfg, sizeof(mcfg));
@@ -171,10 +170,9 @@ static gpa_t write_xsdt(struct tables *t)
 
 static void fill_rsdp(struct acpi_rsdp *rsdp, gpa_t xsdt)
 {
-	*rsdp = (struct acpi_rsdp){.oem_id = OEM_ID,
-				   .revision = 2,
-				   .length = sizeof(*rsdp),
-				   .xsdt = xsdt};
+	*rsdp = (struct acpi_rsdp){
+		.oem_id = OEM_ID, .revision = 2, .length = sizeof(*rsdp), .xsdt = xsdt
+	};
 	memcpy(rsdp->signature, "RSD PTR ", 8);
 	rsdp->checksum = table_checksum(rsdp, 20);
 	rsdp->extended_checksum = table_checksum(rsdp, sizeof(*rsdp));
@@ -182,7 +180,7 @@ static void fill_rsdp(struct acpi_rsdp *rsdp, gpa_t xsdt)
 
 static void write_tables(struct tables *t, const struct acpi_config *config)
 {
-	struct acpi_rsdp rsdp = {0};
+	struct acpi_rsdp rsdp = { 0 };
 	gpa_t dsdt;
 
 	/* First in place, as kernels scan for it, and last to be known. */
@@ -199,7 +197,7 @@ static void write_tables(struct tables *t, const struct acpi_config *config)
 int acpi_write(struct guest_memory *mem, const struct acpi_config *config, gpa_t *rsdp,
 	       struct error *err)
 {
-	struct tables t = {.out.cap = X86_ACPI_END - X86_ACPI_RSDP};
+	struct tables t = { .out.cap = X86_ACPI_END - X86_ACPI_RSDP };
 
 	if (config->ncpus == 0 || config->ncpus > MAX_CPUS)
 		return error_setx(err, EINVAL, "ACPI tables: %u CPUs, 1 to %u can be described",

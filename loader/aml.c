@@ -80,7 +80,7 @@ void aml_u8(struct aml *aml, uint8_t v)
 
 void aml_u16(struct aml *aml, uint16_t v)
 {
-	const uint8_t b[] = {v, v >> 8};
+	const uint8_t b[] = { v, v >> 8 };
 
 	aml_bytes(aml, b, sizeof(b));
 }
@@ -124,7 +124,7 @@ void aml_int(struct aml *aml, uint64_t v)
 /* 20.2.2: a name segment has four characters, filled up with '_'. */
 static size_t name_seg(struct aml *aml, const char *name)
 {
-	char seg[4] = {'_', '_', '_', '_'};
+	char seg[4] = { '_', '_', '_', '_' };
 	size_t len = strcspn(name, ".");
 
 	memcpy(seg, name, len < 4 ? len : 4);

@@ -25,21 +25,21 @@ struct format {
 
 /* In order: an EFI-stub bzImage begins with "MZ" too. */
 static const struct format formats[] = {
-    {0x202, "HdrS", 4, bzimage_load, NULL},
-    {0, ELFMAG, SELFMAG, elf_load, NULL},
-    {0x38, "ARM\x64", 4, NULL, "is a kernel for arm64, this is x86-64"},
-    {0, "\x1f\x8b", 2, NULL, "is compressed with gzip: unpack it first"},
-    {0, "\xfd\x37zXZ", 5, NULL, "is compressed with xz: unpack it first"},
-    {0, "\x28\xb5\x2f\xfd", 4, NULL, "is compressed with zstd: unpack it first"},
-    {0, "BZh", 3, NULL, "is compressed with bzip2: unpack it first"},
-    {0, "070701", 6, NULL, "is a cpio archive: give it with --initrd"},
-    {0, "MZ", 2, NULL, "is an EFI program without a Linux setup header"},
+	{ 0x202, "HdrS", 4, bzimage_load, NULL },
+	{ 0, ELFMAG, SELFMAG, elf_load, NULL },
+	{ 0x38, "ARM\x64", 4, NULL, "is a kernel for arm64, this is x86-64" },
+	{ 0, "\x1f\x8b", 2, NULL, "is compressed with gzip: unpack it first" },
+	{ 0, "\xfd\x37zXZ", 5, NULL, "is compressed with xz: unpack it first" },
+	{ 0, "\x28\xb5\x2f\xfd", 4, NULL, "is compressed with zstd: unpack it first" },
+	{ 0, "BZh", 3, NULL, "is compressed with bzip2: unpack it first" },
+	{ 0, "070701", 6, NULL, "is a cpio archive: give it with --initrd" },
+	{ 0, "MZ", 2, NULL, "is an EFI program without a Linux setup header" },
 };
 
 static int kernel_load(const struct image *img, const struct guest_memory *mem,
 		       struct kernel *kernel, struct error *err)
 {
-	uint8_t head[0x206] = {0};
+	uint8_t head[0x206] = { 0 };
 	size_t len = img->size < sizeof(head) ? img->size : sizeof(head);
 	const struct format *f;
 	int ret;
@@ -88,8 +88,8 @@ static int kernel_load_path(const char *path, const struct guest_memory *mem, st
 int boot_load(struct guest_memory *mem, const struct boot_config *config, struct boot_entry *entry,
 	      struct error *err)
 {
-	struct kernel kernel = {0};
-	struct initrd initrd = {0};
+	struct kernel kernel = { 0 };
+	struct initrd initrd = { 0 };
 	int ret;
 
 	if (e820_low_end(mem) <= X86_HIGH_RAM)

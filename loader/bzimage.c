@@ -157,7 +157,7 @@ static void fill_kernel(const struct bzimage *bz, struct kernel *kernel)
 int bzimage_load(const struct image *img, const struct guest_memory *mem, struct kernel *kernel,
 		 struct error *err)
 {
-	struct bzimage bz = {.img = img};
+	struct bzimage bz = { .img = img };
 	int ret;
 
 	ret = read_header(&bz, err);

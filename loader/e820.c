@@ -8,7 +8,7 @@ static unsigned add(struct e820_range *map, unsigned n, gpa_t start, gpa_t end, 
 {
 	if (start >= end || n == E820_MAX)
 		return n;
-	map[n] = (struct e820_range){.addr = start, .size = end - start, .type = type};
+	map[n] = (struct e820_range){ .addr = start, .size = end - start, .type = type };
 	return n + 1;
 }
 

@@ -191,12 +191,12 @@ static int resolve_entry(const struct elf *elf, uint64_t entry, gpa_t *gpa, stru
 static void make_header(struct kernel *kernel)
 {
 	struct setup_header hdr = {
-	    .boot_flag = 0xaa55,
-	    .header = 0x53726448, /* "HdrS" */
-	    .version = 0x020c,
-	    .loadflags = LOADED_HIGH,
-	    .kernel_alignment = 0x1000000,
-	    .cmdline_size = CMDLINE_MAX,
+		.boot_flag = 0xaa55,
+		.header = 0x53726448, /* "HdrS" */
+		.version = 0x020c,
+		.loadflags = LOADED_HIGH,
+		.kernel_alignment = 0x1000000,
+		.cmdline_size = CMDLINE_MAX,
 	};
 
 	memcpy(kernel->header, &hdr, sizeof(hdr));
@@ -227,7 +227,7 @@ static int find_entry(const struct elf *elf, struct kernel *kernel, struct error
 int elf_load(const struct image *img, const struct guest_memory *mem, struct kernel *kernel,
 	     struct error *err)
 {
-	struct elf elf = {.img = img};
+	struct elf elf = { .img = img };
 	int ret;
 
 	ret = read_headers(&elf, err);

@@ -37,11 +37,11 @@ static uint64_t note_parse(const uint8_t *p, uint64_t len, uint64_t align, struc
 	end = desc + hdr.n_descsz;
 	if (end > len)
 		return 0;
-	*note = (struct note){.type = hdr.n_type,
-			      .namesz = hdr.n_namesz,
-			      .descsz = hdr.n_descsz,
-			      .name = p + sizeof(hdr),
-			      .desc = p + desc};
+	*note = (struct note){ .type = hdr.n_type,
+			       .namesz = hdr.n_namesz,
+			       .descsz = hdr.n_descsz,
+			       .name = p + sizeof(hdr),
+			       .desc = p + desc };
 	/* The last note of a segment need not be padded. */
 	end = round_up(end, align);
 	return end < len ? end : len;

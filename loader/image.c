@@ -61,7 +61,7 @@ int image_open(struct image *img, const char *what, const char *path, struct err
 {
 	int ret;
 
-	*img = (struct image){.what = what, .path = path};
+	*img = (struct image){ .what = what, .path = path };
 	/* O_NONBLOCK: the open of a pipe without a writer would wait for ever. */
 	img->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (img->fd < 0)

@@ -32,7 +32,7 @@ int image_load(const struct image *img, uint64_t off, uint64_t len, const struct
 
 /* "<what> '<path>': <message>"; returns -code. */
 int image_error(const struct image *img, struct error *err, int code, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 
 /* The image needs guest memory up to `end`, which is not there. Says how much would do. */
 int image_too_large(const struct image *img, const struct guest_memory *mem, gpa_t end,

@@ -117,12 +117,12 @@ static void put_cpus(struct writer *w, unsigned ncpus)
 
 	for (i = 0; i < ncpus; i++) {
 		struct mp_cpu cpu = {
-		    .type = MP_CPU,
-		    .apic_id = i,
-		    .apic_version = LAPIC_VERSION,
-		    .flags = CPU_ENABLED | (i == 0 ? CPU_BOOT : 0),
-		    .signature = CPU_SIGNATURE,
-		    .features = CPU_FEATURES,
+			.type = MP_CPU,
+			.apic_id = i,
+			.apic_version = LAPIC_VERSION,
+			.flags = CPU_ENABLED | (i == 0 ? CPU_BOOT : 0),
+			.signature = CPU_SIGNATURE,
+			.features = CPU_FEATURES,
 		};
 
 		put(w, &cpu, sizeof(cpu));
@@ -139,12 +139,12 @@ static void put_irqs(struct writer *w, uint8_t ioapic)
 	unsigned pin;
 
 	for (pin = 0; pin < X86_IOAPIC_PINS; pin++) {
-		struct mp_irq irq = {.type = MP_IO_INT,
-				     .irq_type = MP_INT,
-				     .bus = ISA_BUS,
-				     .bus_irq = pin,
-				     .apic_id = ioapic,
-				     .pin = pin};
+		struct mp_irq irq = { .type = MP_IO_INT,
+				      .irq_type = MP_INT,
+				      .bus = ISA_BUS,
+				      .bus_irq = pin,
+				      .apic_id = ioapic,
+				      .pin = pin };
 
 		put(w, &irq, sizeof(irq));
 	}
@@ -154,16 +154,16 @@ static void put_local_irqs(struct writer *w)
 {
 	/* The 8259s reach the boot CPU only; an NMI everybody. */
 	static const struct mp_irq extint = {
-	    .type = MP_LOCAL_INT,
-	    .irq_type = MP_EXTINT,
-	    .bus = ISA_BUS,
+		.type = MP_LOCAL_INT,
+		.irq_type = MP_EXTINT,
+		.bus = ISA_BUS,
 	};
 	static const struct mp_irq nmi = {
-	    .type = MP_LOCAL_INT,
-	    .irq_type = MP_NMI,
-	    .bus = ISA_BUS,
-	    .apic_id = ALL_LAPICS,
-	    .pin = 1,
+		.type = MP_LOCAL_INT,
+		.irq_type = MP_NMI,
+		.bus = ISA_BUS,
+		.apic_id = ALL_LAPICS,
+		.pin = 1,
 	};
 
 	put(w, &extint, sizeof(extint));
@@ -173,10 +173,10 @@ static void put_local_irqs(struct writer *w)
 static void finish(const struct writer *w)
 {
 	struct mp_header header = {
-	    .length = w->len,
-	    .spec = MP_SPEC_1_4,
-	    .entries = w->entries,
-	    .lapic = X86_LAPIC,
+		.length = w->len,
+		.spec = MP_SPEC_1_4,
+		.entries = w->entries,
+		.lapic = X86_LAPIC,
 	};
 
 	memcpy(header.signature, "PCMP", 4);
@@ -189,9 +189,9 @@ static void finish(const struct writer *w)
 
 static void write_pointer(uint8_t *at)
 {
-	struct mp_pointer mp = {.table = X86_MPTABLE + sizeof(mp),
-				.length = 1,
-				.spec = MP_SPEC_1_4};
+	struct mp_pointer mp = { .table = X86_MPTABLE + sizeof(mp),
+				 .length = 1,
+				 .spec = MP_SPEC_1_4 };
 
 	memcpy(mp.signature, "_MP_", 4);
 	mp.checksum = table_checksum(&mp, sizeof(mp));
@@ -200,15 +200,15 @@ static void write_pointer(uint8_t *at)
 
 int mptable_write(struct guest_memory *mem, unsigned ncpus, struct error *err)
 {
-	const struct mp_bus isa = {.type = MP_BUS,
-				   .id = ISA_BUS,
-				   .name = {'I', 'S', 'A', ' ', ' ', ' '}};
-	const struct mp_ioapic ioapic = {.type = MP_IOAPIC,
-					 .id = ncpus,
-					 .version = IOAPIC_VERSION,
-					 .flags = IOAPIC_ENABLED,
-					 .address = X86_IOAPIC};
-	struct writer w = {.len = sizeof(struct mp_header)};
+	const struct mp_bus isa = { .type = MP_BUS,
+				    .id = ISA_BUS,
+				    .name = { 'I', 'S', 'A', ' ', ' ', ' ' } };
+	const struct mp_ioapic ioapic = { .type = MP_IOAPIC,
+					  .id = ncpus,
+					  .version = IOAPIC_VERSION,
+					  .flags = IOAPIC_ENABLED,
+					  .address = X86_IOAPIC };
+	struct writer w = { .len = sizeof(struct mp_header) };
 	uint8_t *base;
 
 	if (ncpus == 0 || ncpus > MAX_CPUS)

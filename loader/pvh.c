@@ -77,12 +77,12 @@ int pvh_write(const struct guest_memory *mem, const struct initrd *initrd, gpa_t
 	if (initrd->size) {
 		page.info.nr_modules = 1;
 		page.info.modlist_paddr = addr_of(offsetof(struct pvh_page, module));
-		page.module = (struct pvh_module){.paddr = initrd->addr, .size = initrd->size};
+		page.module = (struct pvh_module){ .paddr = initrd->addr, .size = initrd->size };
 	}
 	for (i = 0; i < page.info.memmap_entries; i++)
-		page.memmap[i] = (struct pvh_memmap){.addr = map[i].addr,
-						     .size = map[i].size,
-						     .type = map[i].type};
+		page.memmap[i] = (struct pvh_memmap){ .addr = map[i].addr,
+						      .size = map[i].size,
+						      .type = map[i].type };
 	ret = guest_memory_write(mem, X86_PVH_START_INFO, &page, sizeof(page));
 	if (ret)
 		return error_set(err, -ret, "PVH start info: cannot write to guest memory");

@@ -34,15 +34,15 @@ static void fill_e820(struct boot_params *bp, const struct guest_memory *mem)
 
 	bp->e820_entries = e820_build(mem, map);
 	for (i = 0; i < bp->e820_entries; i++)
-		bp->e820_table[i] = (struct boot_e820_entry){.addr = map[i].addr,
-							     .size = map[i].size,
-							     .type = map[i].type};
+		bp->e820_table[i] = (struct boot_e820_entry){ .addr = map[i].addr,
+							      .size = map[i].size,
+							      .type = map[i].type };
 }
 
 int zero_page_write(const struct guest_memory *mem, const struct kernel *kernel,
 		    const struct initrd *initrd, gpa_t rsdp, struct error *err)
 {
-	struct boot_params bp = {0};
+	struct boot_params bp = { 0 };
 	int ret;
 
 	_Static_assert(sizeof(bp) == 4096, "the zero page is a page");

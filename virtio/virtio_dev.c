@@ -35,7 +35,7 @@ static void close_doorbells(struct virtio_dev *dev, unsigned n)
 static void reset_queues(struct virtio_dev *dev)
 {
 	for (unsigned q = 0; q < dev->nqueues; q++)
-		dev->queue[q] = (struct virtq_config){.size = dev->queue_size_max};
+		dev->queue[q] = (struct virtq_config){ .size = dev->queue_size_max };
 }
 
 int virtio_dev_init(struct virtio_dev *dev, uint16_t id, unsigned nqueues, uint16_t queue_size_max,

@@ -35,9 +35,9 @@
 static struct irq_line line(struct virtio_mmio *mmio, uint32_t bits)
 {
 	return (struct irq_line){
-	    .fd = mmio->irq_fd,
-	    .status = bits & mmio->standing ? NULL : mmio->isr,
-	    .bits = bits,
+		.fd = mmio->irq_fd,
+		.status = bits & mmio->standing ? NULL : mmio->isr,
+		.bits = bits,
 	};
 }
 
@@ -51,7 +51,7 @@ static struct irq_line config_line(void *transport)
 	return line(transport, VIRTIO_MMIO_INT_CONFIG);
 }
 
-static const struct virtio_transport_ops transport_ops = {queue_line, config_line};
+static const struct virtio_transport_ops transport_ops = { queue_line, config_line };
 
 /* ---- registers ------------------------------------------------------------------------------- */
 
@@ -98,10 +98,14 @@ static const struct {
 	uint16_t off;
 	enum virtq_field field;
 } queue_registers[] = {
-    {VIRTIO_MMIO_QUEUE_NUM, VIRTQ_SIZE},	   {VIRTIO_MMIO_QUEUE_READY, VIRTQ_READY},
-    {VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTQ_DESC_LO},   {VIRTIO_MMIO_QUEUE_DESC_HIGH, VIRTQ_DESC_HI},
-    {VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTQ_AVAIL_LO}, {VIRTIO_MMIO_QUEUE_AVAIL_HIGH, VIRTQ_AVAIL_HI},
-    {VIRTIO_MMIO_QUEUE_USED_LOW, VIRTQ_USED_LO},   {VIRTIO_MMIO_QUEUE_USED_HIGH, VIRTQ_USED_HI},
+	{ VIRTIO_MMIO_QUEUE_NUM, VIRTQ_SIZE },
+	{ VIRTIO_MMIO_QUEUE_READY, VIRTQ_READY },
+	{ VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTQ_DESC_LO },
+	{ VIRTIO_MMIO_QUEUE_DESC_HIGH, VIRTQ_DESC_HI },
+	{ VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTQ_AVAIL_LO },
+	{ VIRTIO_MMIO_QUEUE_AVAIL_HIGH, VIRTQ_AVAIL_HI },
+	{ VIRTIO_MMIO_QUEUE_USED_LOW, VIRTQ_USED_LO },
+	{ VIRTIO_MMIO_QUEUE_USED_HIGH, VIRTQ_USED_HI },
 };
 
 static void write_queue(struct virtio_mmio *mmio, uint64_t off, uint32_t value)
@@ -233,7 +237,7 @@ static void mmio_write(void *opaque, uint64_t off, const void *data, unsigned le
 	refresh_page(mmio);
 }
 
-static const struct bus_ops mmio_ops = {mmio_read, mmio_write};
+static const struct bus_ops mmio_ops = { mmio_read, mmio_write };
 
 /* ---- life ------------------------------------------------------------------------------------ */
 

@@ -32,7 +32,7 @@ int virtio_mmio_pages_init(struct virtio_mmio_pages *pages, const struct vm *vm,
 		return error_set(err, -ret, "KVM refuses %u read-only register pages at %#llx", n,
 				 (unsigned long long)base);
 	}
-	*pages = (struct virtio_mmio_pages){.base = base, .n = n, .hva = hva};
+	*pages = (struct virtio_mmio_pages){ .base = base, .n = n, .hva = hva };
 	return 0;
 }
 

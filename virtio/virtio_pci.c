@@ -53,7 +53,7 @@ static struct irq_line config_line(void *transport)
 	return line;
 }
 
-static const struct virtio_transport_ops transport_ops = {queue_line, config_line};
+static const struct virtio_transport_ops transport_ops = { queue_line, config_line };
 
 /* ---- BAR 0 ----------------------------------------------------------------------------------- */
 
@@ -189,7 +189,7 @@ static bool door_leads(struct pci_func *func, struct virtio_pci_cap *cap)
 static void door_read(struct pci_func *func, unsigned off, void *data, unsigned len)
 {
 	struct virtio_pci_cap cap;
-	uint8_t bytes[4] = {0};
+	uint8_t bytes[4] = { 0 };
 
 	if (!door_leads(func, &cap)) {
 		memset(data, 0xff, len);
@@ -208,12 +208,12 @@ static void door_write(struct pci_func *func, unsigned off, const void *data, un
 }
 
 static const struct pci_func_ops func_ops = {
-    .bar_read = bar_read,
-    .bar_write = bar_write,
-    .bar_moved = bar_moved,
-    .config_written = config_written,
-    .window_read = door_read,
-    .window_write = door_write,
+	.bar_read = bar_read,
+	.bar_write = bar_write,
+	.bar_moved = bar_moved,
+	.config_written = config_written,
+	.window_read = door_read,
+	.window_write = door_write,
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -231,7 +231,7 @@ static unsigned add_virtio_cap(struct virtio_pci *vpci, struct virtio_pci_cap *c
 
 static void add_area(struct virtio_pci *vpci, uint8_t type, uint32_t offset, uint32_t length)
 {
-	struct virtio_pci_cap cap = {0};
+	struct virtio_pci_cap cap = { 0 };
 
 	add_virtio_cap(vpci, &cap, sizeof(cap), type, offset, length);
 }
@@ -239,7 +239,7 @@ static void add_area(struct virtio_pci *vpci, uint8_t type, uint32_t offset, uin
 static void add_notify_cap(struct virtio_pci *vpci)
 {
 	struct virtio_pci_notify_cap notify = {
-	    .notify_off_multiplier = VIRTIO_PCI_NOTIFY_MULTIPLIER,
+		.notify_off_multiplier = VIRTIO_PCI_NOTIFY_MULTIPLIER,
 	};
 
 	add_virtio_cap(vpci, &notify.cap, sizeof(notify), VIRTIO_PCI_CAP_NOTIFY_CFG,
@@ -248,9 +248,9 @@ static void add_notify_cap(struct virtio_pci *vpci)
 
 static void add_cfg_cap(struct virtio_pci *vpci)
 {
-	struct virtio_pci_cfg_cap cfg = {0};
+	struct virtio_pci_cfg_cap cfg = { 0 };
 	const unsigned off =
-	    add_virtio_cap(vpci, &cfg.cap, sizeof(cfg), VIRTIO_PCI_CAP_PCI_CFG, 0, 0);
+		add_virtio_cap(vpci, &cfg.cap, sizeof(cfg), VIRTIO_PCI_CAP_PCI_CFG, 0, 0);
 
 	vpci->cfg_cap = off;
 	vpci->func.window = off + offsetof(struct virtio_pci_cfg_cap, pci_cfg_data);
@@ -264,14 +264,14 @@ static void add_msix_cap(struct virtio_pci *vpci)
 {
 	const uint16_t last = vpci->msix.nvectors - 1;
 	const uint32_t table = VIRTIO_PCI_MSIX, pba = VIRTIO_PCI_PBA;
-	uint8_t cap[PCI_CAP_MSIX_SIZEOF] = {0};
+	uint8_t cap[PCI_CAP_MSIX_SIZEOF] = { 0 };
 
 	memcpy(cap + PCI_MSIX_FLAGS, &last, sizeof(last));
 	memcpy(cap + PCI_MSIX_TABLE, &table, sizeof(table));
 	memcpy(cap + PCI_MSIX_PBA, &pba, sizeof(pba));
 	vpci->msix_cap = pci_func_add_cap(&vpci->func, PCI_CAP_ID_MSIX, cap, sizeof(cap));
 	vpci->func.writable[vpci->msix_cap + PCI_MSIX_FLAGS + 1] =
-	    (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
+		(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
 }
 
 static void describe(struct virtio_pci *vpci, uint32_t class_code)

@@ -97,9 +97,9 @@ int virtq_start(struct virtqueue *vq, const struct guest_memory *mem,
 	const bool event_idx = features & (1ULL << VIRTIO_RING_F_EVENT_IDX);
 	const uint64_t n = config->size, event = event_idx ? 2 : 0;
 	/* virtio 1.2, 2.7: sizes and alignments of the three areas. */
-	const struct area desc = {config->desc, 16 * n, 16};
-	const struct area avail = {config->avail, 4 + 2 * n + event, 2};
-	const struct area used = {config->used, 4 + 8 * n + event, 4};
+	const struct area desc = { config->desc, 16 * n, 16 };
+	const struct area avail = { config->avail, 4 + 2 * n + event, 2 };
+	const struct area used = { config->used, 4 + 8 * n + event, 4 };
 
 	memset(vq, 0, sizeof(*vq));
 	if (!n || n > VIRTQ_MAX_SIZE || n & (n - 1))
@@ -136,10 +136,10 @@ static inline struct vring_desc load_desc(const struct vring_desc *desc)
 	const uint64_t addr = words->addr, rest = words->rest;
 
 	return (struct vring_desc){
-	    .addr = addr,
-	    .len = (uint32_t)rest,
-	    .flags = (uint16_t)(rest >> 32),
-	    .next = (uint16_t)(rest >> 48),
+		.addr = addr,
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 32),
+		.next = (uint16_t)(rest >> 48),
 	};
 }
 
@@ -168,7 +168,7 @@ static inline int add_buffer(const struct virtqueue *vq, struct desc_chain *chai
 	base = guest_memory_ptr(vq->mem, desc->addr, desc->len);
 	if (!base)
 		chain->bad_address = true;
-	chain->iov[n] = (struct iovec){base, desc->len};
+	chain->iov[n] = (struct iovec){ base, desc->len };
 	if (desc->flags & VRING_DESC_F_WRITE) {
 		chain->nwritable++;
 		chain->writable += desc->len;
@@ -202,7 +202,7 @@ static int open_indirect(const struct virtqueue *vq, const struct vring_desc *de
 /* Follows a chain from `head`, in the ring's table and then perhaps in one indirect table. */
 static int walk_chain(const struct virtqueue *vq, uint16_t head, struct desc_chain *chain)
 {
-	struct desc_table table = {vq->desc, vq->size};
+	struct desc_table table = { vq->desc, vq->size };
 	uint32_t i = head;
 
 	/* One step more than buffers: the INDIRECT descriptor. Beyond: a loop, or too long. */
@@ -295,7 +295,7 @@ uint16_t virtq_waiting(const struct virtqueue *vq)
 void virtq_push(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
 	vq->used->ring[vq->next_used & (vq->size - 1)] =
-	    (struct vring_used_elem){.id = head, .len = written};
+		(struct vring_used_elem){ .id = head, .len = written };
 	vq->next_used++;
 	flip_busy(vq, head);
 	vq->in_flight--;

@@ -31,8 +31,9 @@ int bus_add(struct bus *bus, const char *name, uint64_t base, uint64_t len,
 				  name, BUS_MAX_DEVS);
 	for (unsigned i = 0; i < bus->n; i++) {
 		if (overlaps(&bus->dev[i], base, len))
-			return error_setx(err, EEXIST, "device '%s' at %#llx overlaps '%s' at %#llx",
-					  name, (unsigned long long)base, bus->dev[i].name,
+			return error_setx(err, EEXIST,
+					  "device '%s' at %#llx overlaps '%s' at %#llx", name,
+					  (unsigned long long)base, bus->dev[i].name,
 					  (unsigned long long)bus->dev[i].base);
 		at += bus->dev[i].base < base;
 	}

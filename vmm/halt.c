@@ -13,9 +13,9 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define IDLE_NS (10 * 1000 * 1000)
+#define IDLE_NS	       (10 * 1000 * 1000)
 #define ANSWER_STEP_NS (500 * 1000)
-#define ANSWER_STEPS 200
+#define ANSWER_STEPS   200
 
 /* CPU time since the last call below the threshold? One that has none to tell is not idle. */
 static bool was_idle(struct vcpu *vcpu)

@@ -54,9 +54,9 @@ struct irq_router {
 	pthread_mutex_t lock; /* vCPUs unmask vectors concurrently */
 	struct kvm_irq_routing *table;
 	struct kvm_irq_routing *sent; /* what KVM gets: the entries that have a route */
-	bool devid;	   /* MSIs carry a requester id (GICv3 ITS) */
-	unsigned pins;	   /* entries that belong to the chips */
-	uint32_t msi_base; /* first GSI of ours */
+	bool devid;		      /* MSIs carry a requester id (GICv3 ITS) */
+	unsigned pins;		      /* entries that belong to the chips */
+	uint32_t msi_base;	      /* first GSI of ours */
 	uint32_t msi_next;
 	uint32_t free_head; /* given-back GSIs, chained through the entry's msi.pad */
 };

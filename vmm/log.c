@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_LINE 1024
+#define LOG_LINE	  1024
 #define LOG_GUEST_SECONDS 10
 
 static _Atomic bool verbose_on;
@@ -47,12 +47,12 @@ static void write_line(const char *kind, const char *suffix, const char *fmt, va
 		return;
 }
 
-#define WRITE_LINE(kind, suffix, fmt)               \
-	do {                                        \
-		va_list ap;                         \
-		va_start(ap, fmt);                  \
-		write_line(kind, suffix, fmt, ap);  \
-		va_end(ap);                         \
+#define WRITE_LINE(kind, suffix, fmt)                                                              \
+	do {                                                                                       \
+		va_list ap;                                                                        \
+		va_start(ap, fmt);                                                                 \
+		write_line(kind, suffix, fmt, ap);                                                 \
+		va_end(ap);                                                                        \
 	} while (0)
 
 void log_error(const char *fmt, ...)
@@ -85,9 +85,9 @@ unsigned log_limit_take(struct log_limit *limit, uint64_t window)
 	 * Whoever moves the window on also refills the budget. A thread that took a line between
 	 * the two steps costs the new window that line's count, never a flood: relaxed is enough.
 	 */
-	if (seen < window && atomic_compare_exchange_strong_explicit(&limit->window, &seen, window,
-								      memory_order_relaxed,
-								      memory_order_relaxed))
+	if (seen < window &&
+	    atomic_compare_exchange_strong_explicit(&limit->window, &seen, window,
+						    memory_order_relaxed, memory_order_relaxed))
 		atomic_store_explicit(&limit->lines, 0, memory_order_relaxed);
 	/* The counter stops at the budget, so that it can never wrap into a new one. */
 	if (atomic_load_explicit(&limit->lines, memory_order_relaxed) >= LOG_GUEST_BURST)

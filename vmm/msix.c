@@ -75,7 +75,7 @@ void msix_destroy(struct msix *msix)
 
 struct irq_line msix_line(const struct msix *msix, uint16_t vector)
 {
-	struct irq_line line = {.fd = -1};
+	struct irq_line line = { .fd = -1 };
 
 	/* The descriptors never change: no lock. */
 	if (vector < msix->nvectors)
@@ -138,7 +138,7 @@ void msix_set_control(struct msix *msix, uint16_t control)
 
 static bool is_pending(const struct msix_vector *v)
 {
-	struct pollfd pfd = {.fd = v->fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = v->fd, .events = POLLIN };
 
 	return !v->assigned && poll(&pfd, 1, 0) == 1;
 }

@@ -157,7 +157,7 @@ static void window_write(void *opaque, uint64_t off, const void *data, unsigned 
 		func->ops->bar_write(func, off, data, len);
 }
 
-static const struct bus_ops window_ops = {window_read, window_write};
+static const struct bus_ops window_ops = { window_read, window_write };
 
 /* ---- configuration space --------------------------------------------------------------------- */
 
@@ -241,7 +241,7 @@ static void ecam_write(void *opaque, uint64_t off, const void *data, unsigned le
 	config_write(opaque, off >> 12, off & 0xfff, data, len);
 }
 
-static const struct bus_ops ecam_ops = {ecam_read, ecam_write};
+static const struct bus_ops ecam_ops = { ecam_read, ecam_write };
 
 static uint32_t get_latch(struct pci_bus *pci)
 {
@@ -293,7 +293,7 @@ static void port_write(void *opaque, uint64_t port, const void *data, unsigned l
 	}
 }
 
-static const struct bus_ops port_ops = {port_read, port_write};
+static const struct bus_ops port_ops = { port_read, port_write };
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 

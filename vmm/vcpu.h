@@ -20,11 +20,11 @@ struct vcpu {
 	size_t run_size;
 	pthread_t thread;
 	bool started;
-	int cpu; /* host CPU for the thread; -1: any. Before vcpu_start() */
-	_Atomic bool stop;	  /* set by main, seen at every exit */
-	_Atomic uint32_t halt_asked; /* sequence number of main's question "are you halted?" */
+	int cpu;		      /* host CPU for the thread; -1: any. Before vcpu_start() */
+	_Atomic bool stop;	      /* set by main, seen at every exit */
+	_Atomic uint32_t halt_asked;  /* sequence number of main's question "are you halted?" */
 	_Atomic uint32_t halt_answer; /* sequence << 1 | halted */
-	uint64_t cpu_time;	  /* ns at main's last look; main's */
+	uint64_t cpu_time;	      /* ns at main's last look; main's */
 };
 
 /* Main. vcpu_destroy() wants the thread joined. */

@@ -16,13 +16,13 @@ static void fill_slot(struct lane *lane, uint16_t head, uint8_t *data)
 {
 	struct slot *slot = &lane->slot[head];
 
-	slot->desc[0] =
-	    (struct vring_desc){(uintptr_t)&slot->hdr, sizeof(slot->hdr), VRING_DESC_F_NEXT, 1};
+	slot->desc[0] = (struct vring_desc){ (uintptr_t)&slot->hdr, sizeof(slot->hdr),
+					     VRING_DESC_F_NEXT, 1 };
 	slot->desc[1] =
-	    (struct vring_desc){(uintptr_t)data, lane->params->bs, VRING_DESC_F_NEXT, 2};
-	slot->desc[2] = (struct vring_desc){(uintptr_t)&slot->status, 1, VRING_DESC_F_WRITE, 0};
-	lane->vq->desc[head] = (struct vring_desc){(uintptr_t)slot->desc, sizeof(slot->desc),
-						   VRING_DESC_F_INDIRECT, 0};
+		(struct vring_desc){ (uintptr_t)data, lane->params->bs, VRING_DESC_F_NEXT, 2 };
+	slot->desc[2] = (struct vring_desc){ (uintptr_t)&slot->status, 1, VRING_DESC_F_WRITE, 0 };
+	lane->vq->desc[head] = (struct vring_desc){ (uintptr_t)slot->desc, sizeof(slot->desc),
+						    VRING_DESC_F_INDIRECT, 0 };
 }
 
 /* Not all zero: some storage has a short way for that. */

@@ -42,9 +42,9 @@ static const struct {
 	enum pattern pattern;
 	unsigned write_percent;
 } loads[] = {
-    {"randread", PATTERN_RANDOM, 0},	{"randwrite", PATTERN_RANDOM, 100},
-    {"randrw", PATTERN_RANDOM, 50},	{"read", PATTERN_SEQUENTIAL, 0},
-    {"write", PATTERN_SEQUENTIAL, 100},
+	{ "randread", PATTERN_RANDOM, 0 },    { "randwrite", PATTERN_RANDOM, 100 },
+	{ "randrw", PATTERN_RANDOM, 50 },     { "read", PATTERN_SEQUENTIAL, 0 },
+	{ "write", PATTERN_SEQUENTIAL, 100 },
 };
 
 static void read_load(struct params *params)

@@ -81,9 +81,9 @@ static struct calls calls_now(const struct rig *rig)
 	const struct blk_stats *stats = blk_dataplane_stats(rig->dp);
 
 	return (struct calls){
-	    .submit = rig_stat(&stats->submits) + rig_stat(&stats->stalls),
-	    .sleep = rig_stat(&stats->sleeps),
-	    .interrupt = rig_stat(&stats->interrupts),
+		.submit = rig_stat(&stats->submits) + rig_stat(&stats->stalls),
+		.sleep = rig_stat(&stats->sleeps),
+		.interrupt = rig_stat(&stats->interrupts),
 	};
 }
 
@@ -171,16 +171,16 @@ static void measure_traced(struct load *load, unsigned requests, const char *sum
 int main(int argc, char **argv)
 {
 	const unsigned requests = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-	struct load load = {.depth = argc > 2 ? strtoul(argv[1], NULL, 10) : 0, .seed = 1};
+	struct load load = { .depth = argc > 2 ? strtoul(argv[1], NULL, 10) : 0, .seed = 1 };
 
 	if (!load.depth || load.depth > MAX_DEPTH || !requests || argc > 4) {
 		fprintf(stderr, "usage: load DEPTH REQUESTS [STRACE-SUMMARY]\n");
 		return 2;
 	}
-	load.rig = rig_new((struct rig_config){.dir = "/dev/shm",
-					       .queue_size = MAX_DEPTH,
-					       .depth = MAX_DEPTH,
-					       .features = F_EVENT | F_INDIRECT});
+	load.rig = rig_new((struct rig_config){ .dir = "/dev/shm",
+						.queue_size = MAX_DEPTH,
+						.depth = MAX_DEPTH,
+						.features = F_EVENT | F_INDIRECT });
 	if (load.rig->be.aio != DISK_AIO_NATIVE)
 		return 77;
 	for (unsigned i = 0; i < load.depth; i++) {

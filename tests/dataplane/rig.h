@@ -85,7 +85,7 @@ static inline int rig_file(struct rig *rig)
 
 static inline int rig_send(struct rig *rig, enum blk_command_type type)
 {
-	const struct blk_command cmd = {.type = type};
+	const struct blk_command cmd = { .type = type };
 
 	return blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS);
 }
@@ -93,16 +93,16 @@ static inline int rig_send(struct rig *rig, enum blk_command_type type)
 static inline int rig_start(struct rig *rig)
 {
 	struct blk_command cmd = {
-	    .type = BLK_CMD_START,
-	    .writeback = !rig->config.writethrough,
-	    .features = rig->config.features,
-	    .config_line = {.fd = rig->config_fd},
-	    .status = &rig->status,
+		.type = BLK_CMD_START,
+		.writeback = !rig->config.writethrough,
+		.features = rig->config.features,
+		.config_line = { .fd = rig->config_fd },
+		.status = &rig->status,
 	};
 
 	for (unsigned q = 0; q < rig->config.nqueues; q++) {
 		cmd.queue[q].config = rig->drv[q].config;
-		cmd.queue[q].line = (struct irq_line){.fd = rig->irq_fd[q]};
+		cmd.queue[q].line = (struct irq_line){ .fd = rig->irq_fd[q] };
 	}
 	return blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS);
 }
@@ -130,15 +130,15 @@ static inline void rig_guest(struct rig *rig)
 static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 {
 	const struct blk_dataplane_config dc = {
-	    .backend = &rig->be,
-	    .mem = &rig->guest.mem,
-	    .kick_fd = rig->kick_fd,
-	    .nqueues = rig->config.nqueues,
-	    .depth = rig->config.depth,
-	    .cpu = -1,
-	    .poll_max_us = rig->config.no_look ? 0 : 50,
-	    .name = "blk-test",
-	    .serial = "rig-0815",
+		.backend = &rig->be,
+		.mem = &rig->guest.mem,
+		.kick_fd = rig->kick_fd,
+		.nqueues = rig->config.nqueues,
+		.depth = rig->config.depth,
+		.cpu = -1,
+		.poll_max_us = rig->config.no_look ? 0 : 50,
+		.name = "blk-test",
+		.serial = "rig-0815",
 	};
 
 	return blk_dataplane_create(&rig->dp, &dc, err);
@@ -159,11 +159,11 @@ static inline struct rig *rig_new_stopped(struct rig_config config)
 		 config.dir ? config.dir : "/var/tmp");
 	assert_int_equal(rig_file(rig), 0);
 	rig->disk = (struct disk_config){
-	    .path = rig->path,
-	    .readonly = config.readonly,
-	    .cache = config.cache,
-	    .aio = config.aio,
-	    .block_size = 512,
+		.path = rig->path,
+		.readonly = config.readonly,
+		.cache = config.cache,
+		.aio = config.aio,
+		.block_size = 512,
 	};
 	if (block_backend_open(&rig->be, &rig->disk, &err))
 		fail_msg("%s", err.text);
@@ -219,7 +219,7 @@ static inline void rig_kick(struct rig *rig, unsigned q)
  * neither came. */
 static inline bool rig_wait(struct rig *rig, unsigned q, struct fake_done *done)
 {
-	struct pollfd pfd = {.fd = rig->irq_fd[q], .events = POLLIN};
+	struct pollfd pfd = { .fd = rig->irq_fd[q], .events = POLLIN };
 	struct fake_queue *drv = &rig->drv[q];
 	uint64_t count;
 
@@ -246,10 +246,10 @@ struct rig_req {
 static inline struct rig_req rig_req(struct rig *rig, uint32_t room)
 {
 	return (struct rig_req){
-	    .hdr = fake_guest_alloc(&rig->guest, 16, 16),
-	    .status = fake_guest_alloc(&rig->guest, 1, 1),
-	    .data = fake_guest_alloc(&rig->guest, room ? room : 1, 4096),
-	    .room = room,
+		.hdr = fake_guest_alloc(&rig->guest, 16, 16),
+		.status = fake_guest_alloc(&rig->guest, 1, 1),
+		.data = fake_guest_alloc(&rig->guest, room ? room : 1, 4096),
+		.room = room,
 	};
 }
 
@@ -268,7 +268,7 @@ static inline void rig_header(struct rig *rig, const struct rig_req *r, uint32_t
 {
 	struct virtio_blk_outhdr *hdr = rig_ptr(rig, r->hdr);
 
-	*hdr = (struct virtio_blk_outhdr){.type = type, .sector = sector};
+	*hdr = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
 	*(uint8_t *)rig_ptr(rig, r->status) = 0xff;
 }
 
@@ -277,7 +277,7 @@ static inline int rig_queue(struct rig *rig, unsigned q, const struct rig_req *r
 			    uint64_t sector, uint32_t len, uint64_t cookie)
 {
 	const uint16_t dir = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID ? W : 0;
-	struct fake_buf buf[3] = {{r->hdr, 16, 0}, {r->data, len, dir}, {r->status, 1, W}};
+	struct fake_buf buf[3] = { { r->hdr, 16, 0 }, { r->data, len, dir }, { r->status, 1, W } };
 
 	rig_header(rig, r, type, sector);
 	if (!len)

@@ -20,7 +20,7 @@ static struct {
 	unsigned n;
 	struct iocb *iocb[256];
 	unsigned durable; /* requests with RWF_DSYNC seen */
-} slow = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} slow = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static inline int really_submit(io_context_t ctx, long n, struct iocb **iocb)
 {

@@ -21,9 +21,9 @@ struct dev {
 static int attach_loop(struct dev *dev, int file)
 {
 	const struct loop_config config = {
-	    .fd = file,
-	    .block_size = DEV_BLOCK,
-	    .info.lo_flags = LO_FLAGS_AUTOCLEAR,
+		.fd = file,
+		.block_size = DEV_BLOCK,
+		.info.lo_flags = LO_FLAGS_AUTOCLEAR,
 	};
 	const int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int n = -1;
@@ -63,8 +63,8 @@ static int setup(void **state)
 	if (!attach_loop(&dev, file))
 		*state = &dev;
 	close(file);
-	dev.bounce =
-	    mmap(NULL, BLK_BOUNCE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	dev.bounce = mmap(NULL, BLK_BOUNCE_SIZE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return dev.bounce == MAP_FAILED ? -1 : 0;
 }
 
@@ -86,10 +86,9 @@ static struct dev *open_device(void **state, int cache)
 
 	if (!dev)
 		skip();
-	const struct disk_config config = {.path = dev->path,
-					   .cache = cache,
-					   .aio = DISK_AUTO,
-					   .block_size = 512};
+	const struct disk_config config = {
+		.path = dev->path, .cache = cache, .aio = DISK_AUTO, .block_size = 512
+	};
 
 	if (block_backend_open(&dev->be, &config, &err))
 		fail_msg("%s", err.text);
@@ -99,8 +98,8 @@ static struct dev *open_device(void **state, int cache)
 
 static int do_range(struct dev *dev, enum blk_op op, uint64_t sector, uint32_t sectors, bool unmap)
 {
-	struct blk_range range = {sector * 512, sectors, unmap};
-	struct blk_request req = {.op = op, .nseg = 1, .range = &range};
+	struct blk_range range = { sector * 512, sectors, unmap };
+	struct blk_request req = { .op = op, .nseg = 1, .range = &range };
 
 	return blk_blocking_execute(&req, &dev->be, dev->bounce);
 }
@@ -156,9 +155,9 @@ static void a_discard_may_begin_and_end_inside_the_hosts_blocks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(a_guest_with_smaller_blocks_falls_back_to_the_page_cache),
-	    T(zeroes_may_begin_and_end_inside_the_hosts_blocks),
-	    T(a_discard_may_begin_and_end_inside_the_hosts_blocks),
+		T(a_guest_with_smaller_blocks_falls_back_to_the_page_cache),
+		T(zeroes_may_begin_and_end_inside_the_hosts_blocks),
+		T(a_discard_may_begin_and_end_inside_the_hosts_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

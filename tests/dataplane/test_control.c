@@ -20,7 +20,7 @@ struct sender {
 static void *send_run(void *arg)
 {
 	struct sender *s = arg;
-	const struct blk_command cmd = {.type = s->type};
+	const struct blk_command cmd = { .type = s->type };
 
 	s->result = blk_dataplane_send(s->rig->dp, &cmd, s->stop_fd, s->timeout_ms);
 	s->done = true;
@@ -29,7 +29,7 @@ static void *send_run(void *arg)
 
 static void send_begin(struct sender *s, struct rig *rig, enum blk_command_type type)
 {
-	*s = (struct sender){.rig = rig, .type = type, .stop_fd = -1, .timeout_ms = RIG_WAIT_MS};
+	*s = (struct sender){ .rig = rig, .type = type, .stop_fd = -1, .timeout_ms = RIG_WAIT_MS };
 	assert_int_equal(pthread_create(&s->thread, NULL, send_run, s), 0);
 }
 
@@ -52,7 +52,7 @@ static struct rig_req queue_held_read(struct rig *rig, uint64_t cookie)
 /* H22: the guest's register write returns only when the kernel writes no guest page any more. */
 static void drains(enum blk_command_type type)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r[8];
 	struct sender s;
 
@@ -87,7 +87,7 @@ static void pause_waits_for_what_is_in_flight(void **state)
 
 static void what_is_in_flight_at_a_pause_is_completed(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct fake_done done;
 	struct sender s;
 
@@ -104,7 +104,7 @@ static void what_is_in_flight_at_a_pause_is_completed(void **state)
 
 static void nothing_is_taken_while_paused(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_EVENT});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT });
 	struct fake_done done;
 
 	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
@@ -120,7 +120,7 @@ static void nothing_is_taken_while_paused(void **state)
 
 static void a_pause_outlasts_reset_and_start(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){0});
+	struct rig *rig = rig_new_stopped((struct rig_config){ 0 });
 	struct fake_done done;
 
 	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
@@ -136,7 +136,7 @@ static void a_pause_outlasts_reset_and_start(void **state)
 
 static void a_second_start_is_refused(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	assert_int_equal(rig_start(rig), -EBUSY);
@@ -146,7 +146,7 @@ static void a_second_start_is_refused(void **state)
 
 static void a_bad_queue_refuses_the_start_and_leaves_nothing(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){.nqueues = 2});
+	struct rig *rig = rig_new_stopped((struct rig_config){ .nqueues = 2 });
 	struct rig_req r = rig_req(rig, 512);
 
 	rig->drv[1].config.used += 1;
@@ -159,7 +159,7 @@ static void a_bad_queue_refuses_the_start_and_leaves_nothing(void **state)
 
 static void after_a_reset_nothing_is_served(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct fake_done done;
 
 	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
@@ -174,9 +174,11 @@ static void after_a_reset_nothing_is_served(void **state)
 /* F10: storage does not answer; the VM must end all the same. */
 static void the_end_of_the_vm_ends_every_wait(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	int stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	struct sender s = {.rig = rig, .type = BLK_CMD_RESET, .stop_fd = stop_fd, .timeout_ms = -1};
+	struct sender s = {
+		.rig = rig, .type = BLK_CMD_RESET, .stop_fd = stop_fd, .timeout_ms = -1
+	};
 
 	hold_io(true);
 	queue_held_read(rig, 1);
@@ -199,7 +201,7 @@ static void the_end_of_the_vm_ends_every_wait(void **state)
 /* Main first asks all disks, then waits for each. */
 static void a_stop_that_gave_up_is_taken_up_by_the_next(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 
 	hold_io(true);
 	queue_held_read(rig, 1);
@@ -214,8 +216,8 @@ static void a_stop_that_gave_up_is_taken_up_by_the_next(void **state)
 
 static void an_abandoned_command_does_not_answer_for_the_next(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
-	const struct blk_command pause = {.type = BLK_CMD_PAUSE};
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	const struct blk_command pause = { .type = BLK_CMD_PAUSE };
 	struct rig_req r = rig_req(rig, 512);
 	struct fake_done done;
 	struct sender s;
@@ -236,7 +238,7 @@ static void an_abandoned_command_does_not_answer_for_the_next(void **state)
 
 static void send_wce(struct rig *rig, bool writeback)
 {
-	const struct blk_command cmd = {.type = BLK_CMD_SET_WCE, .writeback = writeback};
+	const struct blk_command cmd = { .type = BLK_CMD_SET_WCE, .writeback = writeback };
 
 	assert_int_equal(blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS), 0);
 }
@@ -244,7 +246,7 @@ static void send_wce(struct rig *rig, bool writeback)
 /* F25 */
 static void writes_are_durable_when_the_driver_cannot_flush(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.writethrough = true});
+	struct rig *rig = rig_new((struct rig_config){ .writethrough = true });
 	struct rig_req r = rig_req(rig, 512);
 
 	take_durable();
@@ -312,11 +314,10 @@ static void pause_storm(struct rig_config config)
 
 static void no_request_is_lost_in_a_storm_of_pauses(void **state)
 {
-	pause_storm((struct rig_config){.features = F_EVENT, .dir = "/dev/shm"});
-	pause_storm((struct rig_config){.nqueues = 2, .features = F_INDIRECT, .no_look = true});
-	pause_storm((struct rig_config){.aio = DISK_AIO_THREADS,
-					.cache = DISK_CACHE_WRITEBACK,
-					.features = F_EVENT});
+	pause_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
+	pause_storm((struct rig_config){ .nqueues = 2, .features = F_INDIRECT, .no_look = true });
+	pause_storm((struct rig_config){
+		.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK, .features = F_EVENT });
 }
 
 /* A write that a reset cut off happened or did not: each page of the image is whole, and what was
@@ -337,7 +338,7 @@ static void check_pages(struct rig *rig, unsigned n, const uint32_t *done, const
 static void reset_storm(struct rig_config config, unsigned rounds)
 {
 	struct rig *rig = rig_new(config);
-	uint32_t done[16] = {0}, sent[16] = {0};
+	uint32_t done[16] = { 0 }, sent[16] = { 0 };
 	struct rig_req r[16];
 	struct fake_done d;
 	uint64_t count;
@@ -373,28 +374,28 @@ static void reset_storm(struct rig_config config, unsigned rounds)
 
 static void a_storm_of_resets_leaves_whole_pages(void **state)
 {
-	reset_storm((struct rig_config){.features = F_EVENT, .dir = "/dev/shm"}, 400);
-	reset_storm((struct rig_config){.no_look = true}, 100);
-	reset_storm((struct rig_config){.aio = DISK_AIO_THREADS, .features = F_INDIRECT}, 200);
+	reset_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 400);
+	reset_storm((struct rig_config){ .no_look = true }, 100);
+	reset_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .features = F_INDIRECT }, 200);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(reset_waits_for_what_is_in_flight),
-	    cmocka_unit_test(pause_waits_for_what_is_in_flight),
-	    cmocka_unit_test(what_is_in_flight_at_a_pause_is_completed),
-	    cmocka_unit_test(nothing_is_taken_while_paused),
-	    cmocka_unit_test(a_pause_outlasts_reset_and_start),
-	    cmocka_unit_test(a_second_start_is_refused),
-	    cmocka_unit_test(a_bad_queue_refuses_the_start_and_leaves_nothing),
-	    cmocka_unit_test(after_a_reset_nothing_is_served),
-	    cmocka_unit_test(the_end_of_the_vm_ends_every_wait),
-	    cmocka_unit_test(a_stop_that_gave_up_is_taken_up_by_the_next),
-	    cmocka_unit_test(an_abandoned_command_does_not_answer_for_the_next),
-	    cmocka_unit_test(writes_are_durable_when_the_driver_cannot_flush),
-	    cmocka_unit_test(no_request_is_lost_in_a_storm_of_pauses),
-	    cmocka_unit_test(a_storm_of_resets_leaves_whole_pages),
+		cmocka_unit_test(reset_waits_for_what_is_in_flight),
+		cmocka_unit_test(pause_waits_for_what_is_in_flight),
+		cmocka_unit_test(what_is_in_flight_at_a_pause_is_completed),
+		cmocka_unit_test(nothing_is_taken_while_paused),
+		cmocka_unit_test(a_pause_outlasts_reset_and_start),
+		cmocka_unit_test(a_second_start_is_refused),
+		cmocka_unit_test(a_bad_queue_refuses_the_start_and_leaves_nothing),
+		cmocka_unit_test(after_a_reset_nothing_is_served),
+		cmocka_unit_test(the_end_of_the_vm_ends_every_wait),
+		cmocka_unit_test(a_stop_that_gave_up_is_taken_up_by_the_next),
+		cmocka_unit_test(an_abandoned_command_does_not_answer_for_the_next),
+		cmocka_unit_test(writes_are_durable_when_the_driver_cannot_flush),
+		cmocka_unit_test(no_request_is_lost_in_a_storm_of_pauses),
+		cmocka_unit_test(a_storm_of_resets_leaves_whole_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

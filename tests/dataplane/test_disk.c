@@ -24,29 +24,29 @@ static struct irq_line queue_line(void *transport, unsigned q)
 {
 	struct rig *rig = transport;
 
-	return (struct irq_line){.fd = rig->irq_fd[q]};
+	return (struct irq_line){ .fd = rig->irq_fd[q] };
 }
 
 static struct irq_line config_line(void *transport)
 {
 	struct rig *rig = transport;
 
-	return (struct irq_line){.fd = rig->config_fd};
+	return (struct irq_line){ .fd = rig->config_fd };
 }
 
 static const struct virtio_transport_ops transport_ops = {
-    .queue_line = queue_line,
-    .config_line = config_line,
+	.queue_line = queue_line,
+	.config_line = config_line,
 };
 
 static const struct disk_config defaults = {
-    .cache = DISK_AUTO,
-    .aio = DISK_AUTO,
-    .queue_size = 128,
-    .aio_depth = 64,
-    .block_size = 512,
-    .cpu = -1,
-    .serial = "WD-1234",
+	.cache = DISK_AUTO,
+	.aio = DISK_AUTO,
+	.queue_size = 128,
+	.aio_depth = 64,
+	.block_size = 512,
+	.cpu = -1,
+	.serial = "WD-1234",
 };
 
 /* The defaults, or with one field changed: OPTIONS(.queues = 2). */
@@ -63,7 +63,7 @@ static int disk_init(struct disk *disk, struct disk_config options, unsigned ind
 	struct rig *rig = &disk->rig;
 
 	memset(disk, 0, sizeof(*disk));
-	rig->config = (struct rig_config){.nqueues = 4, .queue_size = 128};
+	rig->config = (struct rig_config){ .nqueues = 4, .queue_size = 128 };
 	snprintf(rig->path, sizeof(rig->path), "/var/tmp/mvmm-test-XXXXXX");
 	assert_int_equal(rig_file(rig), 0);
 	rig_guest(rig);
@@ -145,7 +145,7 @@ static void drive(struct disk *disk, uint64_t features)
 	virtio_dev_set_status(dev, virtio_dev_get_status(dev) | VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_int_equal(virtio_dev_get_status(dev),
 			 VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-			     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+				 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	/* The doorbells are the device's. */
 	for (unsigned q = 0; q < dev->nqueues; q++)
 		dup2(dev->kick_fd[q], disk->rig.kick_fd[q]);
@@ -154,10 +154,10 @@ static void drive(struct disk *disk, uint64_t features)
 static void a_disk_offers_what_it_can(void **state)
 {
 	static const unsigned bits[] = {
-	    VIRTIO_F_VERSION_1,	       VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX,
-	    VIRTIO_BLK_F_SEG_MAX,      VIRTIO_BLK_F_BLK_SIZE,	    VIRTIO_BLK_F_FLUSH,
-	    VIRTIO_BLK_F_TOPOLOGY,     VIRTIO_BLK_F_CONFIG_WCE,	    VIRTIO_BLK_F_DISCARD,
-	    VIRTIO_BLK_F_WRITE_ZEROES,
+		VIRTIO_F_VERSION_1,	   VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX,
+		VIRTIO_BLK_F_SEG_MAX,	   VIRTIO_BLK_F_BLK_SIZE,	VIRTIO_BLK_F_FLUSH,
+		VIRTIO_BLK_F_TOPOLOGY,	   VIRTIO_BLK_F_CONFIG_WCE,	VIRTIO_BLK_F_DISCARD,
+		VIRTIO_BLK_F_WRITE_ZEROES,
 	};
 	struct disk *disk = disk_new(OPTIONS());
 	uint64_t all = 0;
@@ -207,7 +207,7 @@ static void a_readonly_disk_says_so_and_offers_no_change(void **state)
 
 static void queues_follow_the_vcpus_up_to_four(void **state)
 {
-	static const unsigned want[][3] = {{1, 0, 1}, {2, 0, 2}, {64, 0, 4}, {1, 3, 3}};
+	static const unsigned want[][3] = { { 1, 0, 1 }, { 2, 0, 2 }, { 64, 0, 4 }, { 1, 3, 3 } };
 	struct error err;
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -227,7 +227,9 @@ static void disks_are_named_as_linux_names_them(void **state)
 	static const struct {
 		unsigned index;
 		const char *name;
-	} names[] = {{0, "vda"}, {25, "vdz"}, {26, "vdaa"}, {701, "vdzz"}, {702, "vdaaa"}};
+	} names[] = {
+		{ 0, "vda" }, { 25, "vdz" }, { 26, "vdaa" }, { 701, "vdzz" }, { 702, "vdaaa" }
+	};
 	struct error err;
 
 	for (unsigned i = 0; i < 5; i++) {
@@ -262,7 +264,7 @@ static void a_driver_starts_it_uses_it_resets_it_and_starts_again(void **state)
 static void a_broken_ring_shows_needs_reset_until_reset(void **state)
 {
 	struct disk *disk = disk_new(OPTIONS());
-	struct pollfd pfd = {.fd = disk->rig.config_fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = disk->rig.config_fd, .events = POLLIN };
 
 	drive(disk, 0);
 	fake_queue_set_avail_idx(&disk->rig.drv[0], 999);
@@ -404,22 +406,22 @@ static void a_disk_may_be_destroyed_before_it_ran(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_disk_offers_what_it_can),
-	    cmocka_unit_test(the_configuration_space_describes_the_disk),
-	    cmocka_unit_test(small_queues_bound_the_segments),
-	    cmocka_unit_test(a_readonly_disk_says_so_and_offers_no_change),
-	    cmocka_unit_test(queues_follow_the_vcpus_up_to_four),
-	    cmocka_unit_test(disks_are_named_as_linux_names_them),
-	    cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
-	    cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
-	    cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
-	    cmocka_unit_test(only_the_writeback_byte_can_be_written),
-	    cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
-	    cmocka_unit_test(without_aio_contexts_workers_do_it),
-	    cmocka_unit_test(without_aio_workers_do_it),
-	    cmocka_unit_test(aio_native_by_name_is_not_replaced),
-	    cmocka_unit_test(a_cpu_that_does_not_exist_is_refused),
-	    cmocka_unit_test(a_disk_may_be_destroyed_before_it_ran),
+		cmocka_unit_test(a_disk_offers_what_it_can),
+		cmocka_unit_test(the_configuration_space_describes_the_disk),
+		cmocka_unit_test(small_queues_bound_the_segments),
+		cmocka_unit_test(a_readonly_disk_says_so_and_offers_no_change),
+		cmocka_unit_test(queues_follow_the_vcpus_up_to_four),
+		cmocka_unit_test(disks_are_named_as_linux_names_them),
+		cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
+		cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
+		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
+		cmocka_unit_test(only_the_writeback_byte_can_be_written),
+		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
+		cmocka_unit_test(without_aio_contexts_workers_do_it),
+		cmocka_unit_test(without_aio_workers_do_it),
+		cmocka_unit_test(aio_native_by_name_is_not_replaced),
+		cmocka_unit_test(a_cpu_that_does_not_exist_is_refused),
+		cmocka_unit_test(a_disk_may_be_destroyed_before_it_ran),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

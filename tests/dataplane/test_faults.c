@@ -168,7 +168,7 @@ int fallocate(int fd, int mode, off_t off, off_t len)
 	return syscall(SYS_fallocate, fd, mode, off, len);
 }
 
-static const struct rig_config threads = {.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK};
+static const struct rig_config threads = { .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK };
 
 /* `n` writes of different pages queued at once, all waited for, the image compared. */
 static void write_many(struct rig *rig, unsigned n)
@@ -197,7 +197,7 @@ static void write_many(struct rig *rig, unsigned n)
 /* F12: no completion will come that could wake the thread. */
 static void eagain_with_nothing_in_flight_is_retried(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 
 	fault.eagain = 5;
 	write_many(rig, 8);
@@ -208,7 +208,7 @@ static void eagain_with_nothing_in_flight_is_retried(void **state)
 
 static void partial_submits_keep_the_tail(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 
 	fault.one_each = 1;
 	write_many(rig, 32);
@@ -217,7 +217,7 @@ static void partial_submits_keep_the_tail(void **state)
 
 static void a_reset_drains_what_the_host_did_not_take_yet(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	fault.eagain = 20;
@@ -230,7 +230,7 @@ static void a_reset_drains_what_the_host_did_not_take_yet(void **state)
 /* F2 */
 static void a_refused_request_fails_alone(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	const struct blk_stats *s = blk_dataplane_stats(rig->dp);
 	struct fake_done done;
 	struct rig_req r[8];
@@ -257,7 +257,7 @@ static void a_refused_request_fails_alone(void **state)
 
 static void a_request_that_completes_with_an_error_says_so(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	fault.corrupt_len = 1;
@@ -270,7 +270,7 @@ static void a_request_that_completes_with_an_error_says_so(void **state)
 /* F4 */
 static void short_transfers_are_continued(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 
 	fault.short_io = 1;
 	write_many(rig, 16);
@@ -300,8 +300,8 @@ static void truncated(struct rig_config config)
 
 static void reads_behind_a_file_cut_short_are_errors(void **state)
 {
-	truncated((struct rig_config){0});
-	truncated((struct rig_config){.aio = DISK_AIO_THREADS});
+	truncated((struct rig_config){ 0 });
+	truncated((struct rig_config){ .aio = DISK_AIO_THREADS });
 	truncated(threads);
 }
 
@@ -379,7 +379,7 @@ static void a_durable_write_after_a_failed_one_fails_too(void **state)
 
 static void old_kernels_flush_on_a_worker(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 0);
 
 	fault.no_fdsync = 1;
@@ -396,7 +396,7 @@ static void an_unknown_ring_is_reaped_by_a_call(void **state)
 	struct rig *rig;
 
 	fault.no_ring = 1;
-	rig = rig_new((struct rig_config){0});
+	rig = rig_new((struct rig_config){ 0 });
 	write_many(rig, 32);
 	rig_free(rig);
 }
@@ -404,7 +404,7 @@ static void an_unknown_ring_is_reaped_by_a_call(void **state)
 /* F13 */
 static void too_few_aio_contexts_are_explained(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct blk_dataplane *working = rig->dp;
 	struct error err;
 
@@ -419,13 +419,13 @@ static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type,
 {
 	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
 
-	*seg = (struct virtio_blk_discard_write_zeroes){64, 64, flags};
+	*seg = (struct virtio_blk_discard_write_zeroes){ 64, 64, flags };
 	return rig_do(rig, r, type, 0, sizeof(*seg));
 }
 
 static void zeroes_are_written_where_the_host_makes_none(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_RANGES});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
 	struct rig_req r = rig_req(rig, 16);
 	uint8_t back[64 * 512];
 
@@ -445,21 +445,21 @@ static void zeroes_are_written_where_the_host_makes_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(eagain_with_nothing_in_flight_is_retried),
-	    T(partial_submits_keep_the_tail),
-	    T(a_reset_drains_what_the_host_did_not_take_yet),
-	    T(a_refused_request_fails_alone),
-	    T(a_request_that_completes_with_an_error_says_so),
-	    T(short_transfers_are_continued),
-	    T(reads_behind_a_file_cut_short_are_errors),
-	    T(no_space_is_an_error_and_then_it_works_again),
-	    T(a_failed_flush_stays_failed),
-	    T(a_flush_beside_a_failed_one_fails_too),
-	    T(a_durable_write_after_a_failed_one_fails_too),
-	    T(old_kernels_flush_on_a_worker),
-	    T(an_unknown_ring_is_reaped_by_a_call),
-	    T(too_few_aio_contexts_are_explained),
-	    T(zeroes_are_written_where_the_host_makes_none),
+		T(eagain_with_nothing_in_flight_is_retried),
+		T(partial_submits_keep_the_tail),
+		T(a_reset_drains_what_the_host_did_not_take_yet),
+		T(a_refused_request_fails_alone),
+		T(a_request_that_completes_with_an_error_says_so),
+		T(short_transfers_are_continued),
+		T(reads_behind_a_file_cut_short_are_errors),
+		T(no_space_is_an_error_and_then_it_works_again),
+		T(a_failed_flush_stays_failed),
+		T(a_flush_beside_a_failed_one_fails_too),
+		T(a_durable_write_after_a_failed_one_fails_too),
+		T(old_kernels_flush_on_a_worker),
+		T(an_unknown_ring_is_reaped_by_a_call),
+		T(too_few_aio_contexts_are_explained),
+		T(zeroes_are_written_where_the_host_makes_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 static void expect_needs_reset(struct rig *rig)
 {
-	struct pollfd pfd = {.fd = rig->config_fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = rig->config_fd, .events = POLLIN };
 
 	assert_int_equal(poll(&pfd, 1, RIG_WAIT_MS), 1);
 	assert_true(atomic_load(&rig->status));
@@ -32,7 +32,7 @@ static void expect_recovery(struct rig *rig)
 
 static void H1_a_jumping_index_stops_the_device_until_reset(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_EVENT});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT });
 
 	fake_queue_set_avail_idx(&rig->drv[0], 1000);
 	rig_ring(rig->kick_fd[0]);
@@ -43,7 +43,7 @@ static void H1_a_jumping_index_stops_the_device_until_reset(void **state)
 
 static void H4_a_head_offered_twice_in_one_batch_stops_the_device(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
@@ -58,7 +58,7 @@ static void H4_a_head_offered_twice_in_one_batch_stops_the_device(void **state)
 /* CVE-2026-45782: the first one is still on its way to the disk. */
 static void H4_a_head_offered_again_while_in_flight_stops_the_device(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 	struct fake_done done;
 	int head;
@@ -81,7 +81,7 @@ static void H4_a_head_offered_again_while_in_flight_stops_the_device(void **stat
 
 static void H6_chains_without_a_status_come_back_empty(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 	uint8_t before[512], after[512];
 
@@ -89,14 +89,15 @@ static void H6_chains_without_a_status_come_back_empty(void **state)
 	memset(rig_ptr(rig, r.data), 0xee, 512);
 	rig_header(rig, &r, VIRTIO_BLK_T_OUT, 0);
 	/* Header and data only; header alone; writable before readable. */
-	assert_int_equal(rig_do_chain(rig, (struct fake_buf[]){{r.hdr, 16, 0}, {r.data, 512, 0}},
+	assert_int_equal(rig_do_chain(rig,
+				      (struct fake_buf[]){ { r.hdr, 16, 0 }, { r.data, 512, 0 } },
 				      2),
 			 0);
-	assert_int_equal(rig_do_chain(rig, (struct fake_buf[]){{r.hdr, 16, 0}}, 1), 0);
+	assert_int_equal(rig_do_chain(rig, (struct fake_buf[]){ { r.hdr, 16, 0 } }, 1), 0);
 	assert_int_equal(rig_do_chain(rig,
-				      (struct fake_buf[]){{r.status, 1, W},
-							  {r.hdr, 16, 0},
-							  {r.data, 512, 0}},
+				      (struct fake_buf[]){ { r.status, 1, W },
+							   { r.hdr, 16, 0 },
+							   { r.data, 512, 0 } },
 				      3),
 			 0);
 	assert_int_equal(rig_status(rig, &r), 0xff);
@@ -108,11 +109,13 @@ static void H6_chains_without_a_status_come_back_empty(void **state)
 
 static void H6_a_header_that_is_writable_is_no_header(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	rig_header(rig, &r, VIRTIO_BLK_T_IN, 0);
-	rig_do_chain(rig, (struct fake_buf[]){{r.hdr, 16, W}, {r.data, 512, W}, {r.status, 1, W}},
+	rig_do_chain(rig,
+		     (struct fake_buf[]){
+			     { r.hdr, 16, W }, { r.data, 512, W }, { r.status, 1, W } },
 		     3);
 	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
 	rig_free(rig);
@@ -120,15 +123,15 @@ static void H6_a_header_that_is_writable_is_no_header(void **state)
 
 static void H7_a_header_in_pieces_and_a_glued_status_work(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 1024);
 	struct fake_buf buf[17];
 	uint8_t want[512];
 
 	rig_header(rig, &r, VIRTIO_BLK_T_IN, 9);
 	for (unsigned i = 0; i < 16; i++)
-		buf[i] = (struct fake_buf){r.hdr + i, 1, 0};
-	buf[16] = (struct fake_buf){r.data, 513, W};
+		buf[i] = (struct fake_buf){ r.hdr + i, 1, 0 };
+	buf[16] = (struct fake_buf){ r.data, 513, W };
 	((uint8_t *)rig_ptr(rig, r.data))[512] = 0xff;
 	assert_int_equal(rig_do_chain(rig, buf, 17), 513);
 	rig_peek(rig, 9 * 512, want, 512);
@@ -139,9 +142,9 @@ static void H7_a_header_in_pieces_and_a_glued_status_work(void **state)
 
 static void H8_odd_lengths_are_refused_and_odd_pieces_are_not(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 4096);
-	struct fake_buf buf[128] = {{r.hdr, 16, 0}};
+	struct fake_buf buf[128] = { { r.hdr, 16, 0 } };
 	uint8_t want[512];
 
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 511), VIRTIO_BLK_S_IOERR);
@@ -149,9 +152,9 @@ static void H8_odd_lengths_are_refused_and_odd_pieces_are_not(void **state)
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 0), VIRTIO_BLK_S_OK);
 	/* 125 single bytes and 387 more. */
 	for (unsigned i = 0; i < 125; i++)
-		buf[1 + i] = (struct fake_buf){r.data + 2 * i, 1, W};
-	buf[126] = (struct fake_buf){r.data + 1000, 387, W};
-	buf[127] = (struct fake_buf){r.status, 1, W};
+		buf[1 + i] = (struct fake_buf){ r.data + 2 * i, 1, W };
+	buf[126] = (struct fake_buf){ r.data + 1000, 387, W };
+	buf[127] = (struct fake_buf){ r.status, 1, W };
 	rig_header(rig, &r, VIRTIO_BLK_T_IN, 3);
 	assert_int_equal(rig_do_chain(rig, buf, 128), 513);
 	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_OK);
@@ -162,22 +165,22 @@ static void H8_odd_lengths_are_refused_and_odd_pieces_are_not(void **state)
 
 static void H8_H10_buffers_larger_than_memory_are_refused(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	rig_header(rig, &r, VIRTIO_BLK_T_IN, 0);
 	rig_do_chain(rig,
-		     (struct fake_buf[]){{r.hdr, 16, 0},
-					 {r.data, 0xfffffe00, W},
-					 {r.data, 0x400, W},
-					 {r.status, 1, W}},
+		     (struct fake_buf[]){ { r.hdr, 16, 0 },
+					  { r.data, 0xfffffe00, W },
+					  { r.data, 0x400, W },
+					  { r.status, 1, W } },
 		     4);
 	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
 	rig_header(rig, &r, VIRTIO_BLK_T_OUT, 0);
 	rig_do_chain(rig,
-		     (struct fake_buf[]){{r.hdr, 16, 0},
-					 {rig->guest.base + rig->guest.size - 256, 512, 0},
-					 {r.status, 1, W}},
+		     (struct fake_buf[]){ { r.hdr, 16, 0 },
+					  { rig->guest.base + rig->guest.size - 256, 512, 0 },
+					  { r.status, 1, W } },
 		     3);
 	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_IOERR);
 	rig_free(rig);
@@ -185,8 +188,8 @@ static void H8_H10_buffers_larger_than_memory_are_refused(void **state)
 
 static void H9_sectors_outside_the_disk_reach_no_file(void **state)
 {
-	static const uint64_t bad[] = {RIG_SECTORS, RIG_SECTORS - 1, 1ULL << 55, UINT64_MAX};
-	struct rig *rig = rig_new((struct rig_config){0});
+	static const uint64_t bad[] = { RIG_SECTORS, RIG_SECTORS - 1, 1ULL << 55, UINT64_MAX };
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 1024);
 	struct stat st;
 
@@ -206,13 +209,13 @@ static void H9_sectors_outside_the_disk_reach_no_file(void **state)
  * says is nonsense, and so is the answer; the thread must not care, and a reset must cure it. */
 static void H11_reads_over_the_ring_itself_do_no_harm(void **state)
 {
-	const struct rig_config config = {.dir = "/dev/shm"};
+	const struct rig_config config = { .dir = "/dev/shm" };
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct rig *rig = rig_new(config);
 		struct rig_req r = rig_req(rig, 512);
-		const gpa_t over[] = {rig->drv[0].config.desc, rig->drv[0].config.avail,
-				      rig->drv[0].config.used, r.hdr & ~511ULL};
+		const gpa_t over[] = { rig->drv[0].config.desc, rig->drv[0].config.avail,
+				       rig->drv[0].config.used, r.hdr & ~511ULL };
 
 		r.data = over[i];
 		assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 8 * (200 + i), 512, 0) >= 0);
@@ -265,8 +268,8 @@ static void *flip_run(void *arg)
 static void H12_nothing_read_twice_can_be_turned_against_us(void **state)
 {
 	const uint64_t features = F_EVENT | F_INDIRECT | F_RANGES;
-	struct rig *rig = rig_new((struct rig_config){.dir = "/dev/shm", .features = features});
-	struct flipper f = {.rig = rig, .hdr = fake_guest_alloc(&rig->guest, 16, 16)};
+	struct rig *rig = rig_new((struct rig_config){ .dir = "/dev/shm", .features = features });
+	struct flipper f = { .rig = rig, .hdr = fake_guest_alloc(&rig->guest, 16, 16) };
 	unsigned resets = 0;
 
 	assert_int_equal(pthread_create(&f.thread, NULL, flip_run, &f), 0);
@@ -293,18 +296,18 @@ static void H12_nothing_read_twice_can_be_turned_against_us(void **state)
 
 static void H13_unknown_and_malformed_commands_are_answered(void **state)
 {
-	static const uint32_t types[] = {2, 3, 5, 7, 14, 0xffffffff};
-	struct rig *rig = rig_new((struct rig_config){.features = F_RANGES});
+	static const uint32_t types[] = { 2, 3, 5, 7, 14, 0xffffffff };
+	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
 	struct rig_req r = rig_req(rig, 4096);
 	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r.data);
 
 	for (unsigned i = 0; i < 6; i++)
 		assert_int_equal(rig_do(rig, &r, types[i], 0, 512), VIRTIO_BLK_S_UNSUPP);
-	*seg = (struct virtio_blk_discard_write_zeroes){0, UINT32_MAX, 0};
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, UINT32_MAX, 0 };
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 16), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 0), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 15), VIRTIO_BLK_S_IOERR);
-	*seg = (struct virtio_blk_discard_write_zeroes){0, 8, 0x80};
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, 8, 0x80 };
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_UNSUPP);
 	assert_int_equal(rig_stat(&blk_dataplane_stats(rig->dp)->errors), 10);
 	rig_free(rig);
@@ -312,14 +315,14 @@ static void H13_unknown_and_malformed_commands_are_answered(void **state)
 
 static void H14_a_readonly_image_stays_as_it_is(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.readonly = true, .features = F_RANGES});
+	struct rig *rig = rig_new((struct rig_config){ .readonly = true, .features = F_RANGES });
 	struct rig_req r = rig_req(rig, 4096);
 	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r.data);
 	struct stat before, after;
 
 	assert_int_equal(stat(rig->path, &before), 0);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_IOERR);
-	*seg = (struct virtio_blk_discard_write_zeroes){0, 8, 0};
+	*seg = (struct virtio_blk_discard_write_zeroes){ 0, 8, 0 };
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 16), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
@@ -331,7 +334,7 @@ static void H14_a_readonly_image_stays_as_it_is(void **state)
 
 static void H15_the_id_fits_any_room(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 64);
 	uint8_t *data = rig_ptr(rig, r.data);
 
@@ -346,7 +349,7 @@ static void H15_the_id_fits_any_room(void **state)
 
 static void H16_a_flush_with_sector_and_data_flushes(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 512);
 
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_FLUSH, 12345, 512), VIRTIO_BLK_S_OK);
@@ -356,7 +359,7 @@ static void H16_a_flush_with_sector_and_data_flushes(void **state)
 
 static void other_queues_of_a_broken_device_stop_too(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.nqueues = 2});
+	struct rig *rig = rig_new((struct rig_config){ .nqueues = 2 });
 	struct rig_req r = rig_req(rig, 512);
 	struct fake_done done;
 
@@ -375,24 +378,24 @@ static void other_queues_of_a_broken_device_stop_too(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(H1_a_jumping_index_stops_the_device_until_reset),
-	    cmocka_unit_test(H4_a_head_offered_twice_in_one_batch_stops_the_device),
-	    cmocka_unit_test(H4_a_head_offered_again_while_in_flight_stops_the_device),
-	    cmocka_unit_test(H6_chains_without_a_status_come_back_empty),
-	    cmocka_unit_test(H6_a_header_that_is_writable_is_no_header),
-	    cmocka_unit_test(H7_a_header_in_pieces_and_a_glued_status_work),
-	    cmocka_unit_test(H8_odd_lengths_are_refused_and_odd_pieces_are_not),
-	    cmocka_unit_test(H8_H10_buffers_larger_than_memory_are_refused),
-	    cmocka_unit_test(H9_sectors_outside_the_disk_reach_no_file),
-	    cmocka_unit_test(H11_reads_over_the_ring_itself_do_no_harm),
+		cmocka_unit_test(H1_a_jumping_index_stops_the_device_until_reset),
+		cmocka_unit_test(H4_a_head_offered_twice_in_one_batch_stops_the_device),
+		cmocka_unit_test(H4_a_head_offered_again_while_in_flight_stops_the_device),
+		cmocka_unit_test(H6_chains_without_a_status_come_back_empty),
+		cmocka_unit_test(H6_a_header_that_is_writable_is_no_header),
+		cmocka_unit_test(H7_a_header_in_pieces_and_a_glued_status_work),
+		cmocka_unit_test(H8_odd_lengths_are_refused_and_odd_pieces_are_not),
+		cmocka_unit_test(H8_H10_buffers_larger_than_memory_are_refused),
+		cmocka_unit_test(H9_sectors_outside_the_disk_reach_no_file),
+		cmocka_unit_test(H11_reads_over_the_ring_itself_do_no_harm),
 #ifndef MVMM_TSAN
-	    cmocka_unit_test(H12_nothing_read_twice_can_be_turned_against_us),
+		cmocka_unit_test(H12_nothing_read_twice_can_be_turned_against_us),
 #endif
-	    cmocka_unit_test(H13_unknown_and_malformed_commands_are_answered),
-	    cmocka_unit_test(H14_a_readonly_image_stays_as_it_is),
-	    cmocka_unit_test(H15_the_id_fits_any_room),
-	    cmocka_unit_test(H16_a_flush_with_sector_and_data_flushes),
-	    cmocka_unit_test(other_queues_of_a_broken_device_stop_too),
+		cmocka_unit_test(H13_unknown_and_malformed_commands_are_answered),
+		cmocka_unit_test(H14_a_readonly_image_stays_as_it_is),
+		cmocka_unit_test(H15_the_id_fits_any_room),
+		cmocka_unit_test(H16_a_flush_with_sector_and_data_flushes),
+		cmocka_unit_test(other_queues_of_a_broken_device_stop_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,49 +29,49 @@ static void random_io(struct rig_config config, unsigned depth, unsigned request
 
 static void data_survives_native_aio(void **state)
 {
-	random_io((struct rig_config){.features = F_EVENT | F_INDIRECT}, 32, 2000);
-	random_io((struct rig_config){.dir = "/dev/shm"}, 32, 2000);
+	random_io((struct rig_config){ .features = F_EVENT | F_INDIRECT }, 32, 2000);
+	random_io((struct rig_config){ .dir = "/dev/shm" }, 32, 2000);
 }
 
 static void data_survives_one_request_at_a_time(void **state)
 {
-	random_io((struct rig_config){.features = F_EVENT, .dir = "/dev/shm"}, 1, 500);
+	random_io((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 1, 500);
 }
 
 static void data_survives_workers_with_direct_io(void **state)
 {
-	random_io((struct rig_config){.aio = DISK_AIO_THREADS, .features = F_EVENT}, 32, 1000);
+	random_io((struct rig_config){ .aio = DISK_AIO_THREADS, .features = F_EVENT }, 32, 1000);
 }
 
 static void data_survives_workers_and_the_page_cache(void **state)
 {
-	random_io((struct rig_config){.aio = DISK_AIO_THREADS,
-				      .cache = DISK_CACHE_WRITEBACK,
-				      .features = F_INDIRECT},
+	random_io((struct rig_config){ .aio = DISK_AIO_THREADS,
+				       .cache = DISK_CACHE_WRITEBACK,
+				       .features = F_INDIRECT },
 		  32, 2000);
 }
 
 static void data_survives_four_queues(void **state)
 {
-	random_io((struct rig_config){.nqueues = 4, .features = F_EVENT | F_INDIRECT}, 16, 500);
-	random_io((struct rig_config){.nqueues = 4,
-				      .aio = DISK_AIO_THREADS,
-				      .cache = DISK_CACHE_WRITEBACK},
+	random_io((struct rig_config){ .nqueues = 4, .features = F_EVENT | F_INDIRECT }, 16, 500);
+	random_io((struct rig_config){ .nqueues = 4,
+				       .aio = DISK_AIO_THREADS,
+				       .cache = DISK_CACHE_WRITEBACK },
 		  16, 500);
 }
 
 static void data_survives_a_pool_smaller_than_the_queue(void **state)
 {
-	random_io((struct rig_config){.depth = 3, .features = F_EVENT}, 40, 1000);
-	random_io((struct rig_config){.depth = 1, .nqueues = 2, .dir = "/dev/shm"}, 20, 300);
+	random_io((struct rig_config){ .depth = 3, .features = F_EVENT }, 40, 1000);
+	random_io((struct rig_config){ .depth = 1, .nqueues = 2, .dir = "/dev/shm" }, 20, 300);
 }
 
 static void data_survives_writethrough(void **state)
 {
-	random_io((struct rig_config){.writethrough = true, .dir = "/dev/shm"}, 8, 300);
-	random_io((struct rig_config){.writethrough = true,
-				      .aio = DISK_AIO_THREADS,
-				      .dir = "/dev/shm"},
+	random_io((struct rig_config){ .writethrough = true, .dir = "/dev/shm" }, 8, 300);
+	random_io((struct rig_config){ .writethrough = true,
+				       .aio = DISK_AIO_THREADS,
+				       .dir = "/dev/shm" },
 		  8, 300);
 }
 
@@ -79,18 +79,18 @@ static void data_survives_writethrough(void **state)
 
 static void many_segments_are_one_request(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_INDIRECT});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_INDIRECT });
 	struct rig_req r = rig_req(rig, 126 * 512);
-	struct fake_buf buf[128] = {{r.hdr, 16, 0}};
+	struct fake_buf buf[128] = { { r.hdr, 16, 0 } };
 	struct fake_done done;
 	uint8_t back[126 * 512];
 
 	for (unsigned i = 0; i < 126; i++) {
 		/* Backwards, so that no two pieces follow each other. */
-		buf[1 + i] = (struct fake_buf){r.data + (125 - i) * 512, 512, 0};
+		buf[1 + i] = (struct fake_buf){ r.data + (125 - i) * 512, 512, 0 };
 		memset(rig_ptr(rig, buf[1 + i].gpa), i, 512);
 	}
-	buf[127] = (struct fake_buf){r.status, 1, W};
+	buf[127] = (struct fake_buf){ r.status, 1, W };
 	rig_header(rig, &r, VIRTIO_BLK_T_OUT, 8);
 	fake_queue_add_indirect(&rig->drv[0], buf, 128, 1);
 	rig_kick(rig, 0);
@@ -126,19 +126,19 @@ static void unaligned(struct rig_config config)
 
 static void unaligned_buffers_bounce(void **state)
 {
-	unaligned((struct rig_config){0});
-	unaligned((struct rig_config){.aio = DISK_AIO_THREADS});
-	unaligned((struct rig_config){.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK});
+	unaligned((struct rig_config){ 0 });
+	unaligned((struct rig_config){ .aio = DISK_AIO_THREADS });
+	unaligned((struct rig_config){ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK });
 }
 
 static void flush_is_answered_in_every_mode(void **state)
 {
 	static const struct rig_config configs[] = {
-	    {0},
-	    {.aio = DISK_AIO_THREADS},
-	    {.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK},
-	    {.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_UNSAFE},
-	    {.readonly = true},
+		{ 0 },
+		{ .aio = DISK_AIO_THREADS },
+		{ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK },
+		{ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_UNSAFE },
+		{ .readonly = true },
 	};
 
 	for (unsigned i = 0; i < 5; i++) {
@@ -154,7 +154,7 @@ static void flush_is_answered_in_every_mode(void **state)
 
 static void the_serial_is_told(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){0});
+	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct rig_req r = rig_req(rig, 20);
 
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_GET_ID, 0, 20), VIRTIO_BLK_S_OK);
@@ -167,7 +167,7 @@ static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type,
 {
 	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
 
-	*seg = (struct virtio_blk_discard_write_zeroes){sector, num, flags};
+	*seg = (struct virtio_blk_discard_write_zeroes){ sector, num, flags };
 	return rig_do(rig, r, type, 0, sizeof(*seg));
 }
 
@@ -189,7 +189,7 @@ static uint64_t blocks_of(const struct rig *rig)
 
 static void a_discard_gives_space_back(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_RANGES});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
 	struct rig_req r = rig_req(rig, 16);
 	const uint64_t before = blocks_of(rig);
 
@@ -220,12 +220,12 @@ static void zeroes(struct rig_config config)
 /* tmpfs knows no FALLOC_FL_ZERO_RANGE: there they are written. */
 static void zeroes_are_zeroes_whatever_the_host_can_do(void **state)
 {
-	zeroes((struct rig_config){.features = F_RANGES});
-	zeroes((struct rig_config){.features = F_RANGES, .dir = "/dev/shm"});
-	zeroes((struct rig_config){.features = F_RANGES,
-				   .writethrough = true,
-				   .aio = DISK_AIO_THREADS,
-				   .cache = DISK_CACHE_WRITEBACK});
+	zeroes((struct rig_config){ .features = F_RANGES });
+	zeroes((struct rig_config){ .features = F_RANGES, .dir = "/dev/shm" });
+	zeroes((struct rig_config){ .features = F_RANGES,
+				    .writethrough = true,
+				    .aio = DISK_AIO_THREADS,
+				    .cache = DISK_CACHE_WRITEBACK });
 }
 
 /* ---- kicks, batches, interrupts -------------------------------------------------------------- */
@@ -248,7 +248,7 @@ static void wait_all(struct rig *rig, unsigned n)
 
 static void what_was_queued_before_start_needs_no_kick(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){.features = F_EVENT});
+	struct rig *rig = rig_new_stopped((struct rig_config){ .features = F_EVENT });
 	struct rig_req r[4];
 
 	queue_reads(rig, r, 4);
@@ -260,7 +260,7 @@ static void what_was_queued_before_start_needs_no_kick(void **state)
 
 static void a_kick_before_start_does_no_harm(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){0});
+	struct rig *rig = rig_new_stopped((struct rig_config){ 0 });
 	struct rig_req r[1];
 
 	for (unsigned i = 0; i < 1000; i++)
@@ -276,7 +276,7 @@ static void a_kick_before_start_does_no_harm(void **state)
 /* `n` reads that wait when the disk starts to look. Without EVENT_IDX each publication interrupts. */
 static void read_waiting(unsigned n, unsigned submits)
 {
-	struct rig *rig = rig_new((struct rig_config){.dir = "/dev/shm"});
+	struct rig *rig = rig_new((struct rig_config){ .dir = "/dev/shm" });
 	const struct blk_stats *s = blk_dataplane_stats(rig->dp);
 	struct rig_req r[32];
 
@@ -306,10 +306,10 @@ static void a_long_queue_goes_in_parts_that_the_guest_can_follow(void **state)
 
 static void no_interrupt_is_sent_that_was_not_wanted(void **state)
 {
-	static const uint64_t features[] = {0, F_EVENT};
+	static const uint64_t features[] = { 0, F_EVENT };
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct rig *rig = rig_new((struct rig_config){.features = features[i]});
+		struct rig *rig = rig_new((struct rig_config){ .features = features[i] });
 		struct rig_req r[8];
 		struct fake_done done;
 
@@ -328,7 +328,7 @@ static void no_interrupt_is_sent_that_was_not_wanted(void **state)
 /* H20: the thread must neither spin for ever nor lose what comes after. */
 static void a_storm_of_kicks_on_an_empty_ring_is_harmless(void **state)
 {
-	struct rig *rig = rig_new((struct rig_config){.features = F_EVENT});
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT });
 	struct rig_req r[1];
 
 	for (unsigned i = 0; i < 20000; i++)
@@ -341,7 +341,7 @@ static void a_storm_of_kicks_on_an_empty_ring_is_harmless(void **state)
 
 static void queues_that_are_not_ready_are_left_alone(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){.nqueues = 2});
+	struct rig *rig = rig_new_stopped((struct rig_config){ .nqueues = 2 });
 	struct rig_req r[2];
 
 	rig->drv[1].config.ready = false;
@@ -356,26 +356,26 @@ static void queues_that_are_not_ready_are_left_alone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(data_survives_native_aio),
-	    cmocka_unit_test(data_survives_one_request_at_a_time),
-	    cmocka_unit_test(data_survives_workers_with_direct_io),
-	    cmocka_unit_test(data_survives_workers_and_the_page_cache),
-	    cmocka_unit_test(data_survives_four_queues),
-	    cmocka_unit_test(data_survives_a_pool_smaller_than_the_queue),
-	    cmocka_unit_test(data_survives_writethrough),
-	    cmocka_unit_test(many_segments_are_one_request),
-	    cmocka_unit_test(unaligned_buffers_bounce),
-	    cmocka_unit_test(flush_is_answered_in_every_mode),
-	    cmocka_unit_test(the_serial_is_told),
-	    cmocka_unit_test(a_discard_gives_space_back),
-	    cmocka_unit_test(zeroes_are_zeroes_whatever_the_host_can_do),
-	    cmocka_unit_test(what_was_queued_before_start_needs_no_kick),
-	    cmocka_unit_test(a_kick_before_start_does_no_harm),
-	    cmocka_unit_test(a_batch_is_submitted_once_and_interrupts_once),
-	    cmocka_unit_test(a_long_queue_goes_in_parts_that_the_guest_can_follow),
-	    cmocka_unit_test(no_interrupt_is_sent_that_was_not_wanted),
-	    cmocka_unit_test(a_storm_of_kicks_on_an_empty_ring_is_harmless),
-	    cmocka_unit_test(queues_that_are_not_ready_are_left_alone),
+		cmocka_unit_test(data_survives_native_aio),
+		cmocka_unit_test(data_survives_one_request_at_a_time),
+		cmocka_unit_test(data_survives_workers_with_direct_io),
+		cmocka_unit_test(data_survives_workers_and_the_page_cache),
+		cmocka_unit_test(data_survives_four_queues),
+		cmocka_unit_test(data_survives_a_pool_smaller_than_the_queue),
+		cmocka_unit_test(data_survives_writethrough),
+		cmocka_unit_test(many_segments_are_one_request),
+		cmocka_unit_test(unaligned_buffers_bounce),
+		cmocka_unit_test(flush_is_answered_in_every_mode),
+		cmocka_unit_test(the_serial_is_told),
+		cmocka_unit_test(a_discard_gives_space_back),
+		cmocka_unit_test(zeroes_are_zeroes_whatever_the_host_can_do),
+		cmocka_unit_test(what_was_queued_before_start_needs_no_kick),
+		cmocka_unit_test(a_kick_before_start_does_no_harm),
+		cmocka_unit_test(a_batch_is_submitted_once_and_interrupts_once),
+		cmocka_unit_test(a_long_queue_goes_in_parts_that_the_guest_can_follow),
+		cmocka_unit_test(no_interrupt_is_sent_that_was_not_wanted),
+		cmocka_unit_test(a_storm_of_kicks_on_an_empty_ring_is_harmless),
+		cmocka_unit_test(queues_that_are_not_ready_are_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static uint16_t used_idx(struct rig *rig, unsigned q)
 
 static int start_with_one_line(struct rig *rig, int fd)
 {
-	struct blk_command cmd = {.type = BLK_CMD_START, .writeback = true, .config_line.fd = -1};
+	struct blk_command cmd = { .type = BLK_CMD_START, .writeback = true, .config_line.fd = -1 };
 
 	for (unsigned q = 0; q < rig->config.nqueues; q++) {
 		cmd.queue[q].config = rig->drv[q].config;
@@ -44,7 +44,7 @@ static int start_with_one_line(struct rig *rig, int fd)
  * published after the interrupt, without another one, it never sees. */
 static void queues_that_share_a_line_are_all_published_before_the_interrupt(void **state)
 {
-	struct rig *rig = rig_new_stopped((struct rig_config){.nqueues = 3});
+	struct rig *rig = rig_new_stopped((struct rig_config){ .nqueues = 3 });
 	uint16_t seen[3];
 	int line[2];
 
@@ -74,7 +74,7 @@ static void queues_that_share_a_line_are_all_published_before_the_interrupt(void
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(queues_that_share_a_line_are_all_published_before_the_interrupt),
+		cmocka_unit_test(queues_that_share_a_line_are_all_published_before_the_interrupt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

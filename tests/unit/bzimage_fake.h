@@ -29,22 +29,22 @@ static inline void fake_bzimage_init(struct fake_bzimage *bz)
 		bz->bytes[i] = 0xa0 + i % 61;
 	memset(bz->bytes + 0x1f1, 0, 0x300 - 0x1f1);
 	*fake_header(bz) = (struct setup_header){
-	    .setup_sects = 4,
-	    .syssize = FAKE_PAYLOAD / 16,
-	    .boot_flag = 0xaa55,
-	    .jump = 0x6aeb, /* the header ends at 0x202 + 0x6a */
-	    .header = 0x53726448,
-	    .version = 0x020f,
-	    .loadflags = LOADED_HIGH,
-	    .code32_start = 0x100000,
-	    .initrd_addr_max = 0x7fffffff,
-	    .kernel_alignment = 0x200000,
-	    .relocatable_kernel = 1,
-	    .min_alignment = 21,
-	    .xloadflags = XLF_KERNEL_64,
-	    .cmdline_size = 2047,
-	    .pref_address = FAKE_PREF,
-	    .init_size = FAKE_INIT,
+		.setup_sects = 4,
+		.syssize = FAKE_PAYLOAD / 16,
+		.boot_flag = 0xaa55,
+		.jump = 0x6aeb, /* the header ends at 0x202 + 0x6a */
+		.header = 0x53726448,
+		.version = 0x020f,
+		.loadflags = LOADED_HIGH,
+		.code32_start = 0x100000,
+		.initrd_addr_max = 0x7fffffff,
+		.kernel_alignment = 0x200000,
+		.relocatable_kernel = 1,
+		.min_alignment = 21,
+		.xloadflags = XLF_KERNEL_64,
+		.cmdline_size = 2047,
+		.pref_address = FAKE_PREF,
+		.init_size = FAKE_INIT,
 	};
 }
 

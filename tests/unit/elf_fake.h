@@ -36,41 +36,42 @@ static inline void fake_elf_init(struct fake_elf *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->ehdr = (Elf64_Ehdr){
-	    .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-	    .e_type = ET_EXEC,
-	    .e_machine = EM_X86_64,
-	    .e_version = EV_CURRENT,
-	    .e_entry = ELF_ENTRY,
-	    .e_phoff = offsetof(struct fake_elf, phdr),
-	    .e_ehsize = sizeof(e->ehdr),
-	    .e_phentsize = sizeof(e->phdr[0]),
-	    .e_phnum = FAKE_PHDRS,
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			     EV_CURRENT },
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_entry = ELF_ENTRY,
+		.e_phoff = offsetof(struct fake_elf, phdr),
+		.e_ehsize = sizeof(e->ehdr),
+		.e_phentsize = sizeof(e->phdr[0]),
+		.e_phnum = FAKE_PHDRS,
 	};
 	e->phdr[FAKE_TEXT] = (Elf64_Phdr){
-	    .p_type = PT_LOAD,
-	    .p_offset = offsetof(struct fake_elf, text),
-	    .p_vaddr = ELF_VIRTUAL + ELF_TEXT,
-	    .p_paddr = ELF_TEXT,
-	    .p_filesz = sizeof(e->text),
-	    .p_memsz = sizeof(e->text),
+		.p_type = PT_LOAD,
+		.p_offset = offsetof(struct fake_elf, text),
+		.p_vaddr = ELF_VIRTUAL + ELF_TEXT,
+		.p_paddr = ELF_TEXT,
+		.p_filesz = sizeof(e->text),
+		.p_memsz = sizeof(e->text),
 	};
 	e->phdr[FAKE_DATA] = (Elf64_Phdr){
-	    .p_type = PT_LOAD,
-	    .p_offset = offsetof(struct fake_elf, data),
-	    .p_vaddr = ELF_VIRTUAL + ELF_DATA,
-	    .p_paddr = ELF_DATA,
-	    .p_filesz = sizeof(e->data),
-	    .p_memsz = ELF_BSS_END - ELF_DATA,
+		.p_type = PT_LOAD,
+		.p_offset = offsetof(struct fake_elf, data),
+		.p_vaddr = ELF_VIRTUAL + ELF_DATA,
+		.p_paddr = ELF_DATA,
+		.p_filesz = sizeof(e->data),
+		.p_memsz = ELF_BSS_END - ELF_DATA,
 	};
 	e->phdr[FAKE_NOTE] = (Elf64_Phdr){
-	    .p_type = PT_NOTE,
-	    .p_offset = offsetof(struct fake_elf, note),
-	    .p_filesz = sizeof(e->note) - 4, /* a description of 4 bytes */
-	    .p_align = 4,
+		.p_type = PT_NOTE,
+		.p_offset = offsetof(struct fake_elf, note),
+		.p_filesz = sizeof(e->note) - 4, /* a description of 4 bytes */
+		.p_align = 4,
 	};
-	e->note.gnu = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 5, .n_type = 3};
+	e->note.gnu = (Elf64_Nhdr){ .n_namesz = 4, .n_descsz = 5, .n_type = 3 };
 	memcpy(e->note.gnu_name, "GNU", 4);
-	e->note.xen = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 4, .n_type = 18};
+	e->note.xen = (Elf64_Nhdr){ .n_namesz = 4, .n_descsz = 4, .n_type = 18 };
 	memcpy(e->note.xen_name, "Xen", 4);
 	e->note.xen_desc[0] = ELF_PVH;
 	memset(e->text, 0x90, sizeof(e->text));

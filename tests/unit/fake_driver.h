@@ -217,9 +217,9 @@ static inline int fake_queue_add_indirect(struct fake_queue *q, const struct fak
 		table[k].next = k + 1 < n ? k + 1 : 0;
 	}
 	return fake_queue_add(q,
-			      &(struct fake_buf){.gpa = q->indirect[head],
-						 .len = 16 * n,
-						 .flags = VRING_DESC_F_INDIRECT},
+			      &(struct fake_buf){ .gpa = q->indirect[head],
+						  .len = 16 * n,
+						  .flags = VRING_DESC_F_INDIRECT },
 			      1, cookie);
 }
 
@@ -254,7 +254,7 @@ static inline bool fake_queue_poll(struct fake_queue *q, struct fake_done *done)
 	if (guest_load16_acquire(&q->used->idx) == q->last_used)
 		return false;
 	e = &q->used->ring[q->last_used++ & (q->config.size - 1)];
-	*done = (struct fake_done){.head = e->id, .len = e->len, .cookie = ~0ULL};
+	*done = (struct fake_done){ .head = e->id, .len = e->len, .cookie = ~0ULL };
 	if (e->id >= q->config.size || !q->chain_len[e->id])
 		return true;
 	done->cookie = q->cookie[e->id];
@@ -302,7 +302,7 @@ static inline void fake_queue_set_avail_idx(struct fake_queue *q, uint16_t idx)
 static inline void fake_queue_set_desc(struct fake_queue *q, uint16_t i, gpa_t gpa, uint32_t len,
 				       uint16_t flags, uint16_t next)
 {
-	q->desc[i] = (struct vring_desc){.addr = gpa, .len = len, .flags = flags, .next = next};
+	q->desc[i] = (struct vring_desc){ .addr = gpa, .len = len, .flags = flags, .next = next };
 }
 
 #endif

@@ -44,7 +44,7 @@ struct fake_kvm {
 	int fail_errno;
 };
 
-static struct fake_kvm fake_kvm = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct fake_kvm fake_kvm = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Forgets everything; at the start of each test. */
 static inline void fake_kvm_reset(void)
@@ -62,7 +62,7 @@ static inline void fake_kvm_fail(unsigned long request, int code, unsigned count
 
 static inline bool fake_kvm_take(int fd)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	uint64_t n;
 
 	return poll(&pfd, 1, 0) == 1 && read(fd, &n, sizeof(n)) == sizeof(n);

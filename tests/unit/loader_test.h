@@ -40,7 +40,7 @@ static inline void *guarded_map(uint64_t size)
 /* `high` bytes above 4 GiB may be 0. */
 static inline struct guest_memory guest_alloc(uint64_t low, uint64_t high)
 {
-	struct guest_memory mem = {0};
+	struct guest_memory mem = { 0 };
 
 	assert_int_equal(guest_memory_add(&mem, 0, low, guarded_map(low)), 0);
 	if (high)
@@ -70,7 +70,7 @@ struct test_file {
 
 static inline struct test_file file_make(const void *data, size_t len)
 {
-	struct test_file f = {.fd = memfd_create("test", MFD_CLOEXEC)};
+	struct test_file f = { .fd = memfd_create("test", MFD_CLOEXEC) };
 
 	assert_true(f.fd >= 0);
 	assert_int_equal(write(f.fd, data, len), len);

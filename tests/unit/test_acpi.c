@@ -44,21 +44,20 @@ static const uint8_t *find(const struct tables *t, const char *signature)
 
 static struct tables build(unsigned ncpus, bool pci, unsigned nmmio)
 {
-	struct tables t = {.mem = guest_alloc(2 * MIB, 0)};
+	struct tables t = { .mem = guest_alloc(2 * MIB, 0) };
 	struct acpi_mmio_dev mmio[X86_VIRTIO_MMIO_COUNT];
-	struct acpi_config config = {.ncpus = ncpus,
-				     .pci = pci,
-				     .virtio_mmio = mmio,
-				     .nvirtio_mmio = nmmio};
-	struct error err = {0};
+	struct acpi_config config = {
+		.ncpus = ncpus, .pci = pci, .virtio_mmio = mmio, .nvirtio_mmio = nmmio
+	};
+	struct error err = { 0 };
 	const uint8_t *rsdp;
 	gpa_t gpa;
 
 	for (unsigned i = 0; i < nmmio; i++)
 		mmio[i] = (struct acpi_mmio_dev){
-		    .base = X86_VIRTIO_MMIO + i * X86_VIRTIO_MMIO_STRIDE,
-		    .size = X86_VIRTIO_MMIO_STRIDE,
-		    .gsi = X86_GSI_VIRTIO_MMIO + i,
+			.base = X86_VIRTIO_MMIO + i * X86_VIRTIO_MMIO_STRIDE,
+			.size = X86_VIRTIO_MMIO_STRIDE,
+			.gsi = X86_GSI_VIRTIO_MMIO + i,
 		};
 	assert_int_equal(acpi_write(&t.mem, &config, &gpa, &err), 0);
 	assert_int_equal(gpa, X86_ACPI_RSDP);
@@ -117,7 +116,7 @@ static void the_fadt_announces_a_hardware_reduced_machine(void **state)
 
 static void the_madt_lists_every_cpu_and_one_ioapic(void **state)
 {
-	static const unsigned counts[] = {1, 2, 64, 254};
+	static const unsigned counts[] = { 1, 2, 64, 254 };
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		struct tables t = build(counts[i], true, 0);
@@ -181,8 +180,8 @@ static void what_cannot_be_described_is_refused(void **state)
 {
 	struct guest_memory mem = guest_alloc(2 * MIB, 0);
 	struct guest_memory small = guest_alloc(900 * KIB, 0);
-	struct acpi_config config = {.ncpus = 0};
-	struct error err = {0};
+	struct acpi_config config = { .ncpus = 0 };
+	struct error err = { 0 };
 	gpa_t rsdp;
 
 	assert_error(acpi_write(&mem, &config, &rsdp, &err), &err, "ACPI tables: 0 CPUs");
@@ -198,11 +197,10 @@ static void tables_that_do_not_fit_are_refused_and_not_overrun(void **state)
 {
 	struct guest_memory mem = guest_alloc(2 * MIB, 0);
 	static struct acpi_mmio_dev mmio[2000];
-	const struct acpi_config config = {.ncpus = 254,
-					   .pci = true,
-					   .virtio_mmio = mmio,
-					   .nvirtio_mmio = 2000};
-	struct error err = {0};
+	const struct acpi_config config = {
+		.ncpus = 254, .pci = true, .virtio_mmio = mmio, .nvirtio_mmio = 2000
+	};
+	struct error err = { 0 };
 	const uint8_t *after;
 	gpa_t rsdp;
 
@@ -304,11 +302,11 @@ static void iasl_gives_back_every_table_byte_by_byte(void **state)
 		unsigned ncpus;
 		bool pci;
 		unsigned nmmio;
-	} configs[] = {{1, true, 0},
-		       {2, false, 1},
-		       {64, true, 0},
-		       {64, false, 18},
-		       {254, true, 18}};
+	} configs[] = { { 1, true, 0 },
+			{ 2, false, 1 },
+			{ 64, true, 0 },
+			{ 64, false, 18 },
+			{ 254, true, 18 } };
 
 	skip_without_iasl();
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++) {
@@ -373,18 +371,18 @@ static void the_dsdt_describes_what_there_is(void **state)
 	assert_device(text,
 		      "Device(COM1){Name(_HID,EisaId(\"PNP0501\"))Name(_UID,One)Name(_STA,0x0F)"
 		      "Name(_CRS,ResourceTemplate(){IO(Decode16,0x03F8,0x03F8,0x01,0x08,)" EDGE_IRQ(
-			  "0x00000004") "})}");
+			      "0x00000004") "})}");
 	assert_device(text,
 		      "Device(PEVT){Name(_HID,\"QEMU0001\")Name(_STA,0x0F)"
 		      "Name(_CRS,ResourceTemplate(){IO(Decode16,0x0505,0x0505,0x01,0x01,)})}");
 	assert_device(text, "Device(PWRB){Name(_HID,EisaId(\"PNP0C0C\"))Name(_UID,Zero)}");
 	assert_device(text, "Device(GED){Name(_HID,\"ACPI0013\")Name(_UID,Zero)"
 			    "Name(_CRS,ResourceTemplate(){" EDGE_IRQ(
-				"0x00000005") "})"
-					      "OperationRegion(GEDR,SystemIO,0x0604,0x04)"
-					      "Field(GEDR,DWordAcc,NoLock,Preserve){EVTS,32}"
-					      "Method(_EVT,1,Serialized){Local0=EVTS"
-					      "If((Local0&One)){Notify(\\_SB.PWRB,0x80)}}}");
+				    "0x00000005") "})"
+						  "OperationRegion(GEDR,SystemIO,0x0604,0x04)"
+						  "Field(GEDR,DWordAcc,NoLock,Preserve){EVTS,32}"
+						  "Method(_EVT,1,Serialized){Local0=EVTS"
+						  "If((Local0&One)){Notify(\\_SB.PWRB,0x80)}}}");
 	assert_device(text, "Device(ECAM){Name(_HID,EisaId(\"PNP0C02\"))Name(_UID,Zero)"
 			    "Name(_CRS,ResourceTemplate(){"
 			    "Memory32Fixed(ReadWrite,0xE0000000,0x00100000,)})}");
@@ -416,7 +414,7 @@ static void virtio_mmio_devices_come_in_order_and_without_pci(void **state)
 		snprintf(want, sizeof(want),
 			 "Name(_CCA,One)Name(_CRS,ResourceTemplate(){"
 			 "Memory32Fixed(ReadWrite,0xD00%02X000,0x00001000,)" EDGE_IRQ(
-			     "0x000000%02X") "})}",
+				 "0x000000%02X") "})}",
 			 i, 6 + i);
 		at = strstr(text, want);
 		if (!at)
@@ -447,14 +445,14 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_fadt_announces_a_hardware_reduced_machine),
-	    cmocka_unit_test(the_madt_lists_every_cpu_and_one_ioapic),
-	    cmocka_unit_test(pci_brings_an_mcfg_for_bus_0),
-	    cmocka_unit_test(what_cannot_be_described_is_refused),
-	    cmocka_unit_test(tables_that_do_not_fit_are_refused_and_not_overrun),
-	    cmocka_unit_test(iasl_gives_back_every_table_byte_by_byte),
-	    cmocka_unit_test(the_dsdt_describes_what_there_is),
-	    cmocka_unit_test(virtio_mmio_devices_come_in_order_and_without_pci),
+		cmocka_unit_test(the_fadt_announces_a_hardware_reduced_machine),
+		cmocka_unit_test(the_madt_lists_every_cpu_and_one_ioapic),
+		cmocka_unit_test(pci_brings_an_mcfg_for_bus_0),
+		cmocka_unit_test(what_cannot_be_described_is_refused),
+		cmocka_unit_test(tables_that_do_not_fit_are_refused_and_not_overrun),
+		cmocka_unit_test(iasl_gives_back_every_table_byte_by_byte),
+		cmocka_unit_test(the_dsdt_describes_what_there_is),
+		cmocka_unit_test(virtio_mmio_devices_come_in_order_and_without_pci),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -9,12 +9,12 @@ static uint8_t buf[8192];
 static struct aml empty(size_t cap)
 {
 	memset(buf, 0xee, sizeof(buf));
-	return (struct aml){.buf = buf, .cap = cap};
+	return (struct aml){ .buf = buf, .cap = cap };
 }
 
 #define assert_encoded(aml, ...)                                                                   \
 	do {                                                                                       \
-		const uint8_t want[] = {__VA_ARGS__};                                              \
+		const uint8_t want[] = { __VA_ARGS__ };                                            \
 		assert_false((aml)->full);                                                         \
 		assert_int_equal((aml)->len, sizeof(want));                                        \
 		assert_memory_equal((aml)->buf, want, sizeof(want));                               \
@@ -95,8 +95,8 @@ static void package_lengths_count_themselves(void **state)
 		size_t body;
 		uint32_t len;
 		unsigned bytes;
-	} cases[] = {{0, 5, 1},	      {58, 63, 1},     {59, 65, 2},
-		     {4089, 4095, 2}, {4090, 4097, 3}, {8000, 8007, 3}};
+	} cases[] = { { 0, 5, 1 },	 { 58, 63, 1 },	    { 59, 65, 2 },
+		      { 4089, 4095, 2 }, { 4090, 4097, 3 }, { 8000, 8007, 3 } };
 	unsigned bytes;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -127,12 +127,12 @@ static void a_full_buffer_is_noted_and_not_overrun(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(integers_take_their_shortest_form),
-	    cmocka_unit_test(names_are_padded_and_paths_prefixed),
-	    cmocka_unit_test(eisa_ids_are_compressed),
-	    cmocka_unit_test(a_template_knows_its_size),
-	    cmocka_unit_test(package_lengths_count_themselves),
-	    cmocka_unit_test(a_full_buffer_is_noted_and_not_overrun),
+		cmocka_unit_test(integers_take_their_shortest_form),
+		cmocka_unit_test(names_are_padded_and_paths_prefixed),
+		cmocka_unit_test(eisa_ids_are_compressed),
+		cmocka_unit_test(a_template_knows_its_size),
+		cmocka_unit_test(package_lengths_count_themselves),
+		cmocka_unit_test(a_full_buffer_is_noted_and_not_overrun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,13 +79,13 @@ static int setup(void **state)
 		return -1;
 	snprintf(rig.path, sizeof(rig.path), "%s/disk.img", rig.dir);
 	rig.config = (struct disk_config){
-	    .path = rig.path,
-	    .cache = DISK_AUTO,
-	    .aio = DISK_AUTO,
-	    .block_size = 512,
-	    .queue_size = 256,
-	    .aio_depth = 128,
-	    .cpu = -1,
+		.path = rig.path,
+		.cache = DISK_AUTO,
+		.aio = DISK_AUTO,
+		.block_size = 512,
+		.queue_size = 256,
+		.aio_depth = 128,
+		.cpu = -1,
 	};
 	*state = &rig;
 	return 0;
@@ -171,7 +171,7 @@ static void a_pipe_is_refused_and_not_waited_for(void **state)
 
 static void a_socket_is_refused(void **state)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct rig *rig = *state;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -204,7 +204,7 @@ static void an_empty_image_is_refused(void **state)
 
 static void an_image_that_may_only_be_read_suggests_readonly(void **state)
 {
-	static const int codes[] = {EACCES, EROFS, EPERM};
+	static const int codes[] = { EACCES, EROFS, EPERM };
 	struct rig *rig = *state;
 
 	make_file(rig, 4096);
@@ -315,13 +315,13 @@ static void the_engine_is_what_was_asked_for(void **state)
 		enum disk_cache got_cache;
 		enum disk_aio got_aio;
 	} cases[] = {
-	    {DISK_AUTO, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE},
-	    {DISK_CACHE_NONE, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE},
-	    {DISK_CACHE_NONE, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS},
-	    {DISK_AUTO, DISK_AIO_NATIVE, DISK_CACHE_NONE, DISK_AIO_NATIVE},
-	    {DISK_AUTO, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS},
-	    {DISK_CACHE_WRITEBACK, DISK_AUTO, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS},
-	    {DISK_CACHE_UNSAFE, DISK_AIO_THREADS, DISK_CACHE_UNSAFE, DISK_AIO_THREADS},
+		{ DISK_AUTO, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_CACHE_NONE, DISK_AUTO, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_CACHE_NONE, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS },
+		{ DISK_AUTO, DISK_AIO_NATIVE, DISK_CACHE_NONE, DISK_AIO_NATIVE },
+		{ DISK_AUTO, DISK_AIO_THREADS, DISK_CACHE_NONE, DISK_AIO_THREADS },
+		{ DISK_CACHE_WRITEBACK, DISK_AUTO, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS },
+		{ DISK_CACHE_UNSAFE, DISK_AIO_THREADS, DISK_CACHE_UNSAFE, DISK_AIO_THREADS },
 	};
 	struct rig *rig = *state;
 
@@ -414,25 +414,25 @@ static void a_hard_link_is_the_same_image(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(a_missing_image_is_refused),
-	    T(a_directory_is_refused),
-	    T(a_pipe_is_refused_and_not_waited_for),
-	    T(a_socket_is_refused),
-	    T(a_character_device_is_refused),
-	    T(an_empty_image_is_refused),
-	    T(an_image_that_may_only_be_read_suggests_readonly),
-	    T(a_device_the_host_uses_is_refused),
-	    T(an_image_in_use_is_refused),
-	    T(readonly_images_are_shared_and_opened_for_reading),
-	    T(a_tail_is_hidden_with_a_warning_and_kept),
-	    T(whole_images_are_opened_without_a_word),
-	    T(qcow2_magic_is_warned_of),
-	    T(the_engine_is_what_was_asked_for),
-	    T(native_aio_without_direct_io_is_refused),
-	    T(without_direct_io_there_is_a_fallback_and_a_notice),
-	    T(what_was_named_is_not_replaced),
-	    T(host_blocks_larger_than_the_guests_fall_back),
-	    T(a_hard_link_is_the_same_image),
+		T(a_missing_image_is_refused),
+		T(a_directory_is_refused),
+		T(a_pipe_is_refused_and_not_waited_for),
+		T(a_socket_is_refused),
+		T(a_character_device_is_refused),
+		T(an_empty_image_is_refused),
+		T(an_image_that_may_only_be_read_suggests_readonly),
+		T(a_device_the_host_uses_is_refused),
+		T(an_image_in_use_is_refused),
+		T(readonly_images_are_shared_and_opened_for_reading),
+		T(a_tail_is_hidden_with_a_warning_and_kept),
+		T(whole_images_are_opened_without_a_word),
+		T(qcow2_magic_is_warned_of),
+		T(the_engine_is_what_was_asked_for),
+		T(native_aio_without_direct_io_is_refused),
+		T(without_direct_io_there_is_a_fallback_and_a_notice),
+		T(what_was_named_is_not_replaced),
+		T(host_blocks_larger_than_the_guests_fall_back),
+		T(a_hard_link_is_the_same_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,11 +79,11 @@ static void sums_are_those_of_both(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(every_value_is_near_its_bucket),
-	    cmocka_unit_test(buckets_follow_one_another),
-	    cmocka_unit_test(percentiles_are_ranks),
-	    cmocka_unit_test(no_percentile_passes_the_maximum),
-	    cmocka_unit_test(sums_are_those_of_both),
+		cmocka_unit_test(every_value_is_near_its_bucket),
+		cmocka_unit_test(buckets_follow_one_another),
+		cmocka_unit_test(percentiles_are_ranks),
+		cmocka_unit_test(no_percentile_passes_the_maximum),
+		cmocka_unit_test(sums_are_those_of_both),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

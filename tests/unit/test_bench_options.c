@@ -17,7 +17,7 @@
 static int parse(const char *line, struct bench_options *opt, struct error *err)
 {
 	static char text[1024];
-	char *argv[MAX_WORDS] = {"bench"};
+	char *argv[MAX_WORDS] = { "bench" };
 	int argc = 1;
 
 	snprintf(text, sizeof(text), "%s", line);
@@ -29,7 +29,7 @@ static int parse(const char *line, struct bench_options *opt, struct error *err)
 static void refuse(const char *line, const char *reason)
 {
 	struct bench_options opt;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (parse(line, &opt, &err) != -EINVAL)
 		fail_msg("taken: %s", line);
@@ -84,13 +84,13 @@ static void what_is_only_read_is_opened_read_only(void **state)
 		const char *line;
 		bool readonly;
 	} cases[] = {
-	    {"--disk d", true},
-	    {"--disk d --rw read", true},
-	    {"--rw randread --disk d", true},
-	    {"--disk d --rw write", false},
-	    {"--disk d --rw randwrite", false},
-	    {"--disk d --rw randrw", false},
-	    {"--disk d,readonly --rw write", true},
+		{ "--disk d", true },
+		{ "--disk d --rw read", true },
+		{ "--rw randread --disk d", true },
+		{ "--disk d --rw write", false },
+		{ "--disk d --rw randwrite", false },
+		{ "--disk d --rw randrw", false },
+		{ "--disk d,readonly --rw write", true },
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -147,12 +147,12 @@ static void more_disks_than_the_guest_drives_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_disk_is_all_that_is_needed),
-	    cmocka_unit_test(every_option_reaches_the_guest_or_the_machine),
-	    cmocka_unit_test(what_is_only_read_is_opened_read_only),
-	    cmocka_unit_test(memory_holds_every_buffer),
-	    cmocka_unit_test(nonsense_is_refused_by_name),
-	    cmocka_unit_test(more_disks_than_the_guest_drives_are_refused),
+		cmocka_unit_test(a_disk_is_all_that_is_needed),
+		cmocka_unit_test(every_option_reaches_the_guest_or_the_machine),
+		cmocka_unit_test(what_is_only_read_is_opened_read_only),
+		cmocka_unit_test(memory_holds_every_buffer),
+		cmocka_unit_test(nonsense_is_refused_by_name),
+		cmocka_unit_test(more_disks_than_the_guest_drives_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,11 +22,11 @@
 static const char good[] = "\nbench begin\n" DISK TOTAL HIST "bench end\n";
 
 static const struct bench_options options = {
-    .run = {.cpus = 1, .transport = TRANSPORT_MMIO},
-    .rw = "randread",
-    .complete = "irq",
-    .bs = 4096,
-    .depth = 2,
+	.run = { .cpus = 1, .transport = TRANSPORT_MMIO },
+	.rw = "randread",
+	.complete = "irq",
+	.bs = 4096,
+	.depth = 2,
 };
 
 /* What a printer prints; the caller frees it. */
@@ -46,7 +46,7 @@ static char *printed(const struct bench_report *r, bool json)
 
 static void a_report_is_read(void **state)
 {
-	struct bench_report r = {0};
+	struct bench_report r = { 0 };
 
 	assert_int_equal(bench_report_parse(good, 1, &r, NULL), 0);
 	assert_int_equal(r.us, 500000);
@@ -70,7 +70,7 @@ static void no_io_at_all_is_a_result(void **state)
 				   "total us=5 depth=1 ios=0 errors=0 kicks=0 irqs=0 passes=0 "
 				   "mean=0 p50=0 p99=0 p999=0 max=0\n"
 				   "hist\nbench end\n";
-	struct bench_report r = {0};
+	struct bench_report r = { 0 };
 	char *text;
 
 	assert_int_equal(bench_report_parse(none, 1, &r, NULL), 0);
@@ -81,8 +81,8 @@ static void no_io_at_all_is_a_result(void **state)
 
 static void a_guest_that_gave_up_is_quoted(void **state)
 {
-	struct bench_report r = {0};
-	struct error err = {0};
+	struct bench_report r = { 0 };
+	struct error err = { 0 };
 
 	assert_int_equal(bench_report_parse("\nBail out! no disk\r\nmore\n", 1, &r, &err), -EPROTO);
 	assert_string_equal(err.text, "the guest gave up: no disk");
@@ -91,18 +91,18 @@ static void a_guest_that_gave_up_is_quoted(void **state)
 static void half_a_report_is_none(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    "\nbench begin\n",
-	    DISK TOTAL HIST,
-	    DISK TOTAL "bench end\n",
-	    DISK HIST "bench end\n",
-	    TOTAL HIST "bench end\n",
-	    "disk 0 at=pci:1 depth=2\n" TOTAL HIST "bench end\n",
-	    DISK "total us=0 " NUMBERS HIST "bench end\n",
+		"",
+		"\nbench begin\n",
+		DISK TOTAL HIST,
+		DISK TOTAL "bench end\n",
+		DISK HIST "bench end\n",
+		TOTAL HIST "bench end\n",
+		"disk 0 at=pci:1 depth=2\n" TOTAL HIST "bench end\n",
+		DISK "total us=0 " NUMBERS HIST "bench end\n",
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct bench_report r = {0};
+		struct bench_report r = { 0 };
 
 		if (bench_report_parse(bad[i], 1, &r, NULL) != -EPROTO)
 			fail_msg("taken: %s", bad[i]);
@@ -111,18 +111,18 @@ static void half_a_report_is_none(void **state)
 
 static void a_disk_that_is_missing_is_noticed(void **state)
 {
-	struct bench_report r = {0};
+	struct bench_report r = { 0 };
 
 	assert_int_equal(bench_report_parse(good, 2, &r, NULL), -EPROTO);
 }
 
 static void the_table_is_in_seconds_and_microseconds(void **state)
 {
-	struct bench_report r = {0};
+	struct bench_report r = { 0 };
 	char *text;
 
 	assert_int_equal(bench_report_parse(good, 1, &r, NULL), 0);
-	r.engine[0] = (struct bench_engine){.requests = 90, .batches = 60};
+	r.engine[0] = (struct bench_engine){ .requests = 90, .batches = 60 };
 	text = printed(&r, false);
 	/* 1000 I/Os in half a second */
 	assert_non_null(strstr(text,
@@ -134,20 +134,20 @@ static void the_table_is_in_seconds_and_microseconds(void **state)
 static void the_json_has_every_number_once(void **state)
 {
 	static const char *const parts[] = {
-	    "\"rw\":\"randread\"",
-	    "\"transport\":\"mmio\"",
-	    "\"us\":500000",
-	    "\"disks\":[{\"name\":\"vda\",\"iops\":2000.0,\"depth\":2,\"ios\":1000,",
-	    "\"total\":{\"iops\":2000.0",
-	    "\"p999_ns\":7000",
-	    "\"engine\":{\"requests\":90,\"batches\":60,",
-	    "\"histogram_ns\":[[1900,900],[5000,100]]}\n",
+		"\"rw\":\"randread\"",
+		"\"transport\":\"mmio\"",
+		"\"us\":500000",
+		"\"disks\":[{\"name\":\"vda\",\"iops\":2000.0,\"depth\":2,\"ios\":1000,",
+		"\"total\":{\"iops\":2000.0",
+		"\"p999_ns\":7000",
+		"\"engine\":{\"requests\":90,\"batches\":60,",
+		"\"histogram_ns\":[[1900,900],[5000,100]]}\n",
 	};
-	struct bench_report r = {0};
+	struct bench_report r = { 0 };
 	char *text;
 
 	assert_int_equal(bench_report_parse(good, 1, &r, NULL), 0);
-	r.engines = (struct bench_engine){.requests = 90, .batches = 60};
+	r.engines = (struct bench_engine){ .requests = 90, .batches = 60 };
 	text = printed(&r, true);
 	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (!strstr(text, parts[i]))
@@ -158,13 +158,13 @@ static void the_json_has_every_number_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_report_is_read),
-	    cmocka_unit_test(no_io_at_all_is_a_result),
-	    cmocka_unit_test(a_guest_that_gave_up_is_quoted),
-	    cmocka_unit_test(half_a_report_is_none),
-	    cmocka_unit_test(a_disk_that_is_missing_is_noticed),
-	    cmocka_unit_test(the_table_is_in_seconds_and_microseconds),
-	    cmocka_unit_test(the_json_has_every_number_once),
+		cmocka_unit_test(a_report_is_read),
+		cmocka_unit_test(no_io_at_all_is_a_result),
+		cmocka_unit_test(a_guest_that_gave_up_is_quoted),
+		cmocka_unit_test(half_a_report_is_none),
+		cmocka_unit_test(a_disk_that_is_missing_is_noticed),
+		cmocka_unit_test(the_table_is_in_seconds_and_microseconds),
+		cmocka_unit_test(the_json_has_every_number_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

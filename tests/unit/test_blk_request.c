@@ -38,13 +38,13 @@ static int setup(void **state)
 	memset(&rig.chain, 0, sizeof(rig.chain));
 	rig.req.spill = rig.spill;
 	rig.be = (struct block_backend){
-	    .size = SECTORS * 512,
-	    .block_size = 512,
-	    .mem_align = 512,
-	    .offset_align = 512,
-	    .direct = true,
-	    .can_discard = true,
-	    .can_write_zeroes = true,
+		.size = SECTORS * 512,
+		.block_size = 512,
+		.mem_align = 512,
+		.offset_align = 512,
+		.direct = true,
+		.can_discard = true,
+		.can_write_zeroes = true,
 	};
 	limits(&rig, F_ALL, "serial-0123");
 	*state = &rig;
@@ -56,7 +56,7 @@ static void add(struct rig *rig, bool writable, size_t off, size_t len)
 {
 	struct desc_chain *c = &rig->chain;
 
-	c->iov[c->nreadable + c->nwritable] = (struct iovec){rig->mem + off, len};
+	c->iov[c->nreadable + c->nwritable] = (struct iovec){ rig->mem + off, len };
 	if (writable) {
 		c->nwritable++;
 		c->writable += len;
@@ -69,7 +69,7 @@ static void add(struct rig *rig, bool writable, size_t off, size_t len)
 /* A header at mem + 0. */
 static void header(struct rig *rig, uint32_t type, uint64_t sector)
 {
-	const struct virtio_blk_outhdr hdr = {.type = type, .sector = sector};
+	const struct virtio_blk_outhdr hdr = { .type = type, .sector = sector };
 
 	memcpy(rig->mem, &hdr, sizeof(hdr));
 	add(rig, false, 0, sizeof(hdr));
@@ -108,7 +108,7 @@ static int parse_range(struct rig *rig, uint32_t type, uint64_t sector, uint32_t
 		       uint32_t flags)
 {
 	return parse_ranges(rig, type,
-			    &(struct virtio_blk_discard_write_zeroes){sector, num, flags}, 1);
+			    &(struct virtio_blk_discard_write_zeroes){ sector, num, flags }, 1);
 }
 
 static void a_read_is_one_piece_between_header_and_status(void **state)
@@ -138,7 +138,7 @@ static void a_write_takes_the_readable_part(void **state)
 static void H7_the_header_may_come_byte_by_byte(void **state)
 {
 	struct rig *rig = *state;
-	const struct virtio_blk_outhdr hdr = {.type = VIRTIO_BLK_T_IN, .sector = 77};
+	const struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN, .sector = 77 };
 
 	memcpy(rig->mem + 100, &hdr, sizeof(hdr));
 	for (unsigned i = 0; i < sizeof(hdr); i++)
@@ -235,7 +235,7 @@ static void H6_a_lone_status_is_answered(void **state)
 
 static void H8_lengths_that_are_no_sectors_are_errors(void **state)
 {
-	static const size_t bad[] = {1, 511, 513, 1000};
+	static const size_t bad[] = { 1, 511, 513, 1000 };
 	struct rig *rig = *state;
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -283,8 +283,8 @@ static void H8_the_largest_request_still_fits_the_used_length(void **state)
 
 static void H9_sectors_outside_the_disk_are_errors(void **state)
 {
-	static const uint64_t bad[] = {SECTORS,	   SECTORS + 1,	     1ULL << 55,
-				       UINT64_MAX, UINT64_MAX / 512, SECTORS - 1};
+	static const uint64_t bad[] = { SECTORS,    SECTORS + 1,      1ULL << 55,
+					UINT64_MAX, UINT64_MAX / 512, SECTORS - 1 };
 	struct rig *rig = *state;
 
 	for (unsigned i = 0; i < 6; i++) {
@@ -323,8 +323,9 @@ static void H10_a_status_outside_ram_is_no_status(void **state)
 
 static void H13_unknown_types_are_unsupported(void **state)
 {
-	static const uint32_t types[] =
-	    {2, 3, 5, 7, 9, 10, 12, 14, 15, 0xffffffff, VIRTIO_BLK_T_BARRIER | VIRTIO_BLK_T_OUT};
+	static const uint32_t types[] = {
+		2, 3, 5, 7, 9, 10, 12, 14, 15, 0xffffffff, VIRTIO_BLK_T_BARRIER | VIRTIO_BLK_T_OUT
+	};
 	struct rig *rig = *state;
 
 	for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -341,18 +342,18 @@ static void H13_ranges_are_held_against_what_was_offered(void **state)
 		uint32_t num, flags;
 		int expect;
 	} cases[] = {
-	    {VIRTIO_BLK_T_DISCARD, 0, SECTORS, 0, BLK_START},
-	    {VIRTIO_BLK_T_DISCARD, 0, 8, 1, VIRTIO_BLK_S_UNSUPP},
-	    {VIRTIO_BLK_T_DISCARD, 0, 8, 1U << 31, VIRTIO_BLK_S_UNSUPP},
-	    {VIRTIO_BLK_T_DISCARD, 1, SECTORS, 0, VIRTIO_BLK_S_IOERR},
-	    {VIRTIO_BLK_T_DISCARD, SECTORS, 0, 0, BLK_START},
-	    {VIRTIO_BLK_T_DISCARD, 0, UINT32_MAX, 0, VIRTIO_BLK_S_IOERR},
-	    {VIRTIO_BLK_T_DISCARD, UINT64_MAX, 1, 0, VIRTIO_BLK_S_IOERR},
-	    {VIRTIO_BLK_T_DISCARD, UINT64_MAX / 512, 8, 0, VIRTIO_BLK_S_IOERR},
-	    {VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 0, BLK_START},
-	    {VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 1, BLK_START},
-	    {VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 2, VIRTIO_BLK_S_UNSUPP},
-	    {VIRTIO_BLK_T_WRITE_ZEROES, SECTORS - 1, 2, 0, VIRTIO_BLK_S_IOERR},
+		{ VIRTIO_BLK_T_DISCARD, 0, SECTORS, 0, BLK_START },
+		{ VIRTIO_BLK_T_DISCARD, 0, 8, 1, VIRTIO_BLK_S_UNSUPP },
+		{ VIRTIO_BLK_T_DISCARD, 0, 8, 1U << 31, VIRTIO_BLK_S_UNSUPP },
+		{ VIRTIO_BLK_T_DISCARD, 1, SECTORS, 0, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_DISCARD, SECTORS, 0, 0, BLK_START },
+		{ VIRTIO_BLK_T_DISCARD, 0, UINT32_MAX, 0, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_DISCARD, UINT64_MAX, 1, 0, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_DISCARD, UINT64_MAX / 512, 8, 0, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 0, BLK_START },
+		{ VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 1, BLK_START },
+		{ VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 2, VIRTIO_BLK_S_UNSUPP },
+		{ VIRTIO_BLK_T_WRITE_ZEROES, SECTORS - 1, 2, 0, VIRTIO_BLK_S_IOERR },
 	};
 	struct rig *rig = *state;
 
@@ -388,7 +389,7 @@ static void H13_the_number_of_ranges_is_bounded(void **state)
 	struct rig *rig = *state;
 
 	for (unsigned i = 0; i <= BLK_MAX_RANGES; i++)
-		seg[i] = (struct virtio_blk_discard_write_zeroes){.sector = i, .num_sectors = 1};
+		seg[i] = (struct virtio_blk_discard_write_zeroes){ .sector = i, .num_sectors = 1 };
 	assert_int_equal(parse_ranges(rig, VIRTIO_BLK_T_DISCARD, seg, 0), VIRTIO_BLK_S_IOERR);
 	memset(&rig->chain, 0, sizeof(rig->chain));
 	assert_int_equal(parse_ranges(rig, VIRTIO_BLK_T_DISCARD, seg, BLK_MAX_RANGES + 1),
@@ -414,7 +415,7 @@ static void H13_half_a_range_is_an_error(void **state)
 
 static void H13_a_range_may_be_split_over_buffers(void **state)
 {
-	const struct virtio_blk_discard_write_zeroes seg = {16, 32, 0};
+	const struct virtio_blk_discard_write_zeroes seg = { 16, 32, 0 };
 	struct rig *rig = *state;
 
 	header(rig, VIRTIO_BLK_T_WRITE_ZEROES, 0);
@@ -455,7 +456,7 @@ static void H14_a_readonly_disk_refuses_every_change(void **state)
 
 static void H15_the_id_fills_what_room_there_is(void **state)
 {
-	static const size_t room[] = {0, 1, 5, 19, 20, 21, 64};
+	static const size_t room[] = { 0, 1, 5, 19, 20, 21, 64 };
 	struct rig *rig = *state;
 
 	limits(rig, F_ALL, "abcdefghijklmnopqrst");
@@ -553,18 +554,18 @@ static void direct_io_needs_aligned_pieces(void **state)
 		size_t off[2], len[2];
 		bool aligned;
 	} cases[] = {
-	    {{0, 1024}, {512, 512}, true},
-	    {{8, 1024}, {512, 512}, false},
-	    {{0, 1028}, {512, 512}, false},
-	    {{0, 1024}, {256, 256}, false},
+		{ { 0, 1024 }, { 512, 512 }, true },
+		{ { 8, 1024 }, { 512, 512 }, false },
+		{ { 0, 1028 }, { 512, 512 }, false },
+		{ { 0, 1024 }, { 256, 256 }, false },
 	};
 	struct rig *rig = *state;
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint8_t *base = (uint8_t *)(((uintptr_t)rig->mem + 4095) & ~4095ULL);
 		struct iovec iov[2] = {
-		    {base + cases[i].off[0], cases[i].len[0]},
-		    {base + cases[i].off[1], cases[i].len[1]},
+			{ base + cases[i].off[0], cases[i].len[0] },
+			{ base + cases[i].off[1], cases[i].len[1] },
 		};
 
 		rig->req.offset = 512;
@@ -590,7 +591,7 @@ static void large_host_blocks_make_a_large_granule(void **state)
 static void slices_skip_empty_pieces(void **state)
 {
 	uint8_t b[64];
-	const struct iovec iov[] = {{b, 4}, {b + 8, 0}, {b + 16, 4}, {b + 32, 4}};
+	const struct iovec iov[] = { { b, 4 }, { b + 8, 0 }, { b + 16, 4 }, { b + 32, 4 } };
 	struct iovec out[4];
 
 	assert_int_equal(iov_slice(out, iov, 4, 4, 4), 1);
@@ -607,40 +608,40 @@ static void slices_skip_empty_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(a_read_is_one_piece_between_header_and_status),
-	    T(a_write_takes_the_readable_part),
-	    T(H7_the_header_may_come_byte_by_byte),
-	    T(H7_header_and_data_may_share_a_buffer),
-	    T(H7_the_status_may_share_a_buffer_with_data),
-	    T(many_segments_spill_and_few_do_not),
-	    T(H6_without_a_status_byte_nothing_is_done),
-	    T(H6_an_empty_chain_has_no_status),
-	    T(H6_a_short_header_is_an_error),
-	    T(H6_a_lone_status_is_answered),
-	    T(H8_lengths_that_are_no_sectors_are_errors),
-	    T(H8_no_data_is_done_at_once),
-	    T(H8_more_than_4_GiB_is_an_error_not_a_remainder),
-	    T(H8_the_largest_request_still_fits_the_used_length),
-	    T(H9_sectors_outside_the_disk_are_errors),
-	    T(H10_a_buffer_outside_ram_is_an_error),
-	    T(H10_a_status_outside_ram_is_no_status),
-	    T(H13_unknown_types_are_unsupported),
-	    T(H13_ranges_are_held_against_what_was_offered),
-	    T(H13_larger_ranges_than_offered_are_errors),
-	    T(H13_the_number_of_ranges_is_bounded),
-	    T(H13_half_a_range_is_an_error),
-	    T(H13_a_range_may_be_split_over_buffers),
-	    T(H13_what_was_not_negotiated_is_unsupported),
-	    T(H14_a_readonly_disk_refuses_every_change),
-	    T(H15_the_id_fills_what_room_there_is),
-	    T(H15_the_id_is_padded_and_may_be_split),
-	    T(H16_flush_ignores_sector_and_data),
-	    T(flush_without_a_volatile_cache_is_done_at_once),
-	    T(used_length_counts_the_status_only_behind_complete_data),
-	    T(advance_leaves_the_rest),
-	    T(direct_io_needs_aligned_pieces),
-	    T(large_host_blocks_make_a_large_granule),
-	    T(slices_skip_empty_pieces),
+		T(a_read_is_one_piece_between_header_and_status),
+		T(a_write_takes_the_readable_part),
+		T(H7_the_header_may_come_byte_by_byte),
+		T(H7_header_and_data_may_share_a_buffer),
+		T(H7_the_status_may_share_a_buffer_with_data),
+		T(many_segments_spill_and_few_do_not),
+		T(H6_without_a_status_byte_nothing_is_done),
+		T(H6_an_empty_chain_has_no_status),
+		T(H6_a_short_header_is_an_error),
+		T(H6_a_lone_status_is_answered),
+		T(H8_lengths_that_are_no_sectors_are_errors),
+		T(H8_no_data_is_done_at_once),
+		T(H8_more_than_4_GiB_is_an_error_not_a_remainder),
+		T(H8_the_largest_request_still_fits_the_used_length),
+		T(H9_sectors_outside_the_disk_are_errors),
+		T(H10_a_buffer_outside_ram_is_an_error),
+		T(H10_a_status_outside_ram_is_no_status),
+		T(H13_unknown_types_are_unsupported),
+		T(H13_ranges_are_held_against_what_was_offered),
+		T(H13_larger_ranges_than_offered_are_errors),
+		T(H13_the_number_of_ranges_is_bounded),
+		T(H13_half_a_range_is_an_error),
+		T(H13_a_range_may_be_split_over_buffers),
+		T(H13_what_was_not_negotiated_is_unsupported),
+		T(H14_a_readonly_disk_refuses_every_change),
+		T(H15_the_id_fills_what_room_there_is),
+		T(H15_the_id_is_padded_and_may_be_split),
+		T(H16_flush_ignores_sector_and_data),
+		T(flush_without_a_volatile_cache_is_done_at_once),
+		T(used_length_counts_the_status_only_behind_complete_data),
+		T(advance_leaves_the_rest),
+		T(direct_io_needs_aligned_pieces),
+		T(large_host_blocks_make_a_large_granule),
+		T(slices_skip_empty_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,10 +18,9 @@ static int boot(struct guest_memory *mem, const void *kernel, size_t len, const 
 		const char *cmdline, struct boot_entry *entry, struct error *err)
 {
 	struct test_file f = file_make(kernel, len);
-	const struct boot_config config = {.kernel = f.path,
-					   .initrd = initrd,
-					   .cmdline = cmdline,
-					   .acpi_rsdp = RSDP};
+	const struct boot_config config = {
+		.kernel = f.path, .initrd = initrd, .cmdline = cmdline, .acpi_rsdp = RSDP
+	};
 	int ret;
 
 	memset(err, 0, sizeof(*err));
@@ -216,14 +215,14 @@ static void a_command_line_is_taken_whole_or_not_at_all(void **state)
 		size_t len;
 		const char *refusal;
 	} cases[] = {
-	    {2047, 0, NULL},
-	    {2047, 2047, NULL},
-	    {2047, 3, NULL},
-	    {2047, 2048, "2048 bytes long, this kernel takes 2047"},
-	    {255, 256, "256 bytes long, this kernel takes 255"},
-	    {0, 1, "1 bytes long, this kernel takes 0"},
-	    {0xffffffff, 65535, NULL},
-	    {0xffffffff, 65536, "65536 bytes long, this kernel takes 65535"},
+		{ 2047, 0, NULL },
+		{ 2047, 2047, NULL },
+		{ 2047, 3, NULL },
+		{ 2047, 2048, "2048 bytes long, this kernel takes 2047" },
+		{ 255, 256, "256 bytes long, this kernel takes 255" },
+		{ 0, 1, "1 bytes long, this kernel takes 0" },
+		{ 0xffffffff, 65535, NULL },
+		{ 0xffffffff, 65536, "65536 bytes long, this kernel takes 65535" },
 	};
 	struct guest_memory mem = guest_alloc(RAM, 0);
 	size_t i;
@@ -274,15 +273,15 @@ static void other_formats_are_named(void **state)
 		unsigned len;
 		const char *says;
 	} formats[] = {
-	    {0, "\x1f\x8b\x08\x00", 4, "gzip"},
-	    {0, "\xfd\x37zXZ", 5, "xz"},
-	    {0, "\x28\xb5\x2f\xfd", 4, "zstd"},
-	    {0, "BZh9", 4, "bzip2"},
-	    {0, "070701", 6, "--initrd"},
-	    {0, "MZ", 2, "EFI"},
-	    {0x38, "ARM\x64", 4, "arm64"},
-	    {0, "#!/bin/sh", 9, "neither a bzImage nor an ELF"},
-	    {0, "", 1, "neither a bzImage nor an ELF"},
+		{ 0, "\x1f\x8b\x08\x00", 4, "gzip" },
+		{ 0, "\xfd\x37zXZ", 5, "xz" },
+		{ 0, "\x28\xb5\x2f\xfd", 4, "zstd" },
+		{ 0, "BZh9", 4, "bzip2" },
+		{ 0, "070701", 6, "--initrd" },
+		{ 0, "MZ", 2, "EFI" },
+		{ 0x38, "ARM\x64", 4, "arm64" },
+		{ 0, "#!/bin/sh", 9, "neither a bzImage nor an ELF" },
+		{ 0, "", 1, "neither a bzImage nor an ELF" },
 	};
 	struct guest_memory mem = guest_alloc(RAM, 0);
 	struct boot_entry entry;
@@ -290,7 +289,7 @@ static void other_formats_are_named(void **state)
 	size_t i;
 
 	for (i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-		uint8_t file[1024] = {0};
+		uint8_t file[1024] = { 0 };
 		int ret;
 
 		memcpy(file + formats[i].off, formats[i].bytes, formats[i].len);
@@ -305,7 +304,7 @@ static void other_formats_are_named(void **state)
 static void the_bad_file_is_named(void **state)
 {
 	struct guest_memory mem = guest_alloc(RAM, 0);
-	struct boot_config config = {.kernel = "/nonexistent/kernel", .cmdline = ""};
+	struct boot_config config = { .kernel = "/nonexistent/kernel", .cmdline = "" };
 	struct boot_entry entry;
 	struct fake_bzimage bz;
 	struct error err;
@@ -333,17 +332,17 @@ static void memory_of_a_mib_or_less_boots_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_bzimage_starts_with_a_full_zero_page),
-	    cmocka_unit_test(the_zero_page_holds_the_memory_map),
-	    cmocka_unit_test(a_long_header_does_not_reach_our_fields),
-	    cmocka_unit_test(a_pvh_kernel_starts_with_start_info),
-	    cmocka_unit_test(without_an_initrd_there_is_no_module),
-	    cmocka_unit_test(an_elf_without_pvh_gets_a_zero_page_with_a_header),
-	    cmocka_unit_test(a_command_line_is_taken_whole_or_not_at_all),
-	    cmocka_unit_test(an_elf_takes_as_long_a_command_line_as_linux),
-	    cmocka_unit_test(other_formats_are_named),
-	    cmocka_unit_test(the_bad_file_is_named),
-	    cmocka_unit_test(memory_of_a_mib_or_less_boots_nothing),
+		cmocka_unit_test(a_bzimage_starts_with_a_full_zero_page),
+		cmocka_unit_test(the_zero_page_holds_the_memory_map),
+		cmocka_unit_test(a_long_header_does_not_reach_our_fields),
+		cmocka_unit_test(a_pvh_kernel_starts_with_start_info),
+		cmocka_unit_test(without_an_initrd_there_is_no_module),
+		cmocka_unit_test(an_elf_without_pvh_gets_a_zero_page_with_a_header),
+		cmocka_unit_test(a_command_line_is_taken_whole_or_not_at_all),
+		cmocka_unit_test(an_elf_takes_as_long_a_command_line_as_linux),
+		cmocka_unit_test(other_formats_are_named),
+		cmocka_unit_test(the_bad_file_is_named),
+		cmocka_unit_test(memory_of_a_mib_or_less_boots_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

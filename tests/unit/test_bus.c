@@ -140,7 +140,9 @@ static void overlaps_are_refused_and_name_both(void **state)
 {
 	const struct {
 		uint64_t base, len;
-	} bad[] = { { 0x1000, 0x10 }, { 0xfff, 2 }, { 0x100f, 1 }, { 0x1004, 4 }, { 0xf00, 0x1000 } };
+	} bad[] = {
+		{ 0x1000, 0x10 }, { 0xfff, 2 }, { 0x100f, 1 }, { 0x1004, 4 }, { 0xf00, 0x1000 }
+	};
 	struct recorder rec = { 0 };
 	struct bus bus = { 0 };
 	struct error err;

@@ -38,7 +38,7 @@ static void on_match(void *opaque)
 static struct fixture *setup(const char *match, bool pipe_full)
 {
 	struct fixture *f = malloc(sizeof(*f));
-	const char junk[4096] = {0};
+	const char junk[4096] = { 0 };
 
 	assert_non_null(f);
 	f->found = 0;
@@ -79,7 +79,7 @@ static void read_all(int fd, char *buf, size_t n)
 static void bytes_come_out_in_order(void **state)
 {
 	struct fixture *f = setup(NULL, false);
-	char buf[6] = {0};
+	char buf[6] = { 0 };
 
 	put(f, "hello");
 	read_all(f->fd[0], buf, 5);
@@ -167,7 +167,7 @@ static struct fixture *volatile left_behind;
 static void stop_leaves_a_stuck_thread_behind(void **state)
 {
 	struct fixture *f = left_behind = setup(NULL, true);
-	struct irq_line line = {.fd = eventfd(0, EFD_NONBLOCK)};
+	struct irq_line line = { .fd = eventfd(0, EFD_NONBLOCK) };
 	char buf[4096];
 	uint64_t count;
 	uint64_t begin;
@@ -246,7 +246,7 @@ static void non_blocking_descriptor_loses_nothing(void **state)
 static void space_is_signalled_once(void **state)
 {
 	struct fixture *f = setup(NULL, true);
-	struct irq_line line = {.fd = eventfd(0, 0)};
+	struct irq_line line = { .fd = eventfd(0, 0) };
 	char buf[4096];
 	uint64_t count;
 
@@ -365,22 +365,22 @@ static void thread_has_a_name_and_blocks_signals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(bytes_come_out_in_order),
-	    cmocka_unit_test(stop_drains_what_is_pending),
-	    cmocka_unit_test(nothing_is_lost_through_a_full_ring),
-	    cmocka_unit_test(ring_fills_when_nobody_reads),
-	    cmocka_unit_test(stop_leaves_a_stuck_thread_behind),
-	    cmocka_unit_test(closed_pipe_breaks_the_console_only),
-	    cmocka_unit_test(full_disk_breaks_the_console_only),
-	    cmocka_unit_test(non_blocking_descriptor_loses_nothing),
-	    cmocka_unit_test(space_is_signalled_once),
-	    cmocka_unit_test(without_a_descriptor_bytes_are_only_matched),
-	    cmocka_unit_test(panic_is_found_in_the_stream),
-	    cmocka_unit_test(match_restarts_inside_a_failed_one),
-	    cmocka_unit_test(match_is_reported_once),
-	    cmocka_unit_test(no_match_wanted_none_reported),
-	    cmocka_unit_test(match_sees_dropped_bytes),
-	    cmocka_unit_test(thread_has_a_name_and_blocks_signals),
+		cmocka_unit_test(bytes_come_out_in_order),
+		cmocka_unit_test(stop_drains_what_is_pending),
+		cmocka_unit_test(nothing_is_lost_through_a_full_ring),
+		cmocka_unit_test(ring_fills_when_nobody_reads),
+		cmocka_unit_test(stop_leaves_a_stuck_thread_behind),
+		cmocka_unit_test(closed_pipe_breaks_the_console_only),
+		cmocka_unit_test(full_disk_breaks_the_console_only),
+		cmocka_unit_test(non_blocking_descriptor_loses_nothing),
+		cmocka_unit_test(space_is_signalled_once),
+		cmocka_unit_test(without_a_descriptor_bytes_are_only_matched),
+		cmocka_unit_test(panic_is_found_in_the_stream),
+		cmocka_unit_test(match_restarts_inside_a_failed_one),
+		cmocka_unit_test(match_is_reported_once),
+		cmocka_unit_test(no_match_wanted_none_reported),
+		cmocka_unit_test(match_sees_dropped_bytes),
+		cmocka_unit_test(thread_has_a_name_and_blocks_signals),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

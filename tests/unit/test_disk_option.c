@@ -12,7 +12,7 @@
 static struct disk_config parse(const char *text)
 {
 	struct disk_config disk;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (disk_option_parse(text, &disk, &err))
 		fail_msg("%s: %s", text, err.text);
@@ -86,33 +86,33 @@ static void bad_values_are_refused_by_name(void **state)
 	static const struct {
 		const char *text, *names[3];
 	} bad[] = {
-	    {"", {"path"}},
-	    {",readonly", {"path"}},
-	    {"a,", {"unknown key ''"}},
-	    {"a,foo=1", {"'foo'", "readonly", "cpu"}},
-	    {"a,Readonly", {"'Readonly'"}},
-	    {"a,readonly=maybe", {"readonly", "'maybe'", "off"}},
-	    {"a,serial", {"serial", "value"}},
-	    {"a,serial=", {"serial", "20"}},
-	    {"a,serial=123456789012345678901", {"serial", "20"}},
-	    {"a,serial=a b", {"serial"}},
-	    {"a,cache=writethrough", {"cache", "'writethrough'", "unsafe"}},
-	    {"a,aio=io_uring", {"aio", "'io_uring'", "threads"}},
-	    {"a,queues=0", {"queues", "'0'", "63"}},
-	    {"a,queues=64", {"queues", "'64'", "63"}},
-	    {"a,queue-size=100", {"queue-size", "'100'", "power of two"}},
-	    {"a,queue-size=2048", {"queue-size", "1024"}},
-	    {"a,aio-depth=257", {"aio-depth", "256"}},
-	    {"a,poll-max-us=10001", {"poll-max-us", "10000"}},
-	    {"a,block-size=1024", {"block-size", "4096"}},
-	    {"a,cpu=-1", {"cpu", "'-1'"}},
-	    {"a,cpu=1024", {"cpu", "1023"}},
-	    {"a,cache=writeback,aio=native", {"native", "cache=none"}},
-	    {"a,aio=native,cache=unsafe", {"native", "cache=none"}},
+		{ "", { "path" } },
+		{ ",readonly", { "path" } },
+		{ "a,", { "unknown key ''" } },
+		{ "a,foo=1", { "'foo'", "readonly", "cpu" } },
+		{ "a,Readonly", { "'Readonly'" } },
+		{ "a,readonly=maybe", { "readonly", "'maybe'", "off" } },
+		{ "a,serial", { "serial", "value" } },
+		{ "a,serial=", { "serial", "20" } },
+		{ "a,serial=123456789012345678901", { "serial", "20" } },
+		{ "a,serial=a b", { "serial" } },
+		{ "a,cache=writethrough", { "cache", "'writethrough'", "unsafe" } },
+		{ "a,aio=io_uring", { "aio", "'io_uring'", "threads" } },
+		{ "a,queues=0", { "queues", "'0'", "63" } },
+		{ "a,queues=64", { "queues", "'64'", "63" } },
+		{ "a,queue-size=100", { "queue-size", "'100'", "power of two" } },
+		{ "a,queue-size=2048", { "queue-size", "1024" } },
+		{ "a,aio-depth=257", { "aio-depth", "256" } },
+		{ "a,poll-max-us=10001", { "poll-max-us", "10000" } },
+		{ "a,block-size=1024", { "block-size", "4096" } },
+		{ "a,cpu=-1", { "cpu", "'-1'" } },
+		{ "a,cpu=1024", { "cpu", "1023" } },
+		{ "a,cache=writeback,aio=native", { "native", "cache=none" } },
+		{ "a,aio=native,cache=unsafe", { "native", "cache=none" } },
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct error err = {0};
+		struct error err = { 0 };
 		struct disk_config disk;
 
 		if (disk_option_parse(bad[i].text, &disk, &err) >= 0)
@@ -129,12 +129,12 @@ static void bad_values_are_refused_by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_path_alone_gets_the_defaults),
-	    cmocka_unit_test(every_key_is_stored),
-	    cmocka_unit_test(doubled_commas_are_one_comma),
-	    cmocka_unit_test(readonly_can_be_switched_off),
-	    cmocka_unit_test(a_serial_holds_twenty_bytes),
-	    cmocka_unit_test(bad_values_are_refused_by_name),
+		cmocka_unit_test(a_path_alone_gets_the_defaults),
+		cmocka_unit_test(every_key_is_stored),
+		cmocka_unit_test(doubled_commas_are_one_comma),
+		cmocka_unit_test(readonly_can_be_switched_off),
+		cmocka_unit_test(a_serial_holds_twenty_bytes),
+		cmocka_unit_test(bad_values_are_refused_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

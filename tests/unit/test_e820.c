@@ -9,7 +9,7 @@
 static struct guest_memory layout(uint64_t low, uint64_t high)
 {
 	static uint8_t nowhere;
-	struct guest_memory mem = {0};
+	struct guest_memory mem = { 0 };
 
 	assert_int_equal(guest_memory_add(&mem, 0, low, &nowhere), 0);
 	if (high)
@@ -46,11 +46,11 @@ static void assert_sorted(const struct e820_range *map, unsigned n)
 
 static void all_memory_is_ram_but_for_the_bios_area(void **state)
 {
-	static const uint64_t sizes[][2] = {{16 * MIB, 0},
-					    {256 * MIB, 0},
-					    {3 * GIB, 0},
-					    {3 * GIB, 1 * MIB},
-					    {3 * GIB, 1024 * GIB}};
+	static const uint64_t sizes[][2] = { { 16 * MIB, 0 },
+					     { 256 * MIB, 0 },
+					     { 3 * GIB, 0 },
+					     { 3 * GIB, 1 * MIB },
+					     { 3 * GIB, 1024 * GIB } };
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct guest_memory mem = layout(sizes[i][0], sizes[i][1]);
@@ -100,7 +100,7 @@ static void windows_of_devices_are_left_to_the_kernel(void **state)
 static void the_low_end_is_where_slot_0_ends(void **state)
 {
 	struct guest_memory mem = layout(64 * MIB, 0);
-	struct guest_memory none = {0};
+	struct guest_memory none = { 0 };
 
 	assert_int_equal(e820_low_end(&mem), 64 * MIB);
 	assert_int_equal(e820_low_end(&none), 0);
@@ -111,10 +111,10 @@ static void the_low_end_is_where_slot_0_ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(all_memory_is_ram_but_for_the_bios_area),
-	    cmocka_unit_test(our_tables_and_kvms_pages_are_reserved),
-	    cmocka_unit_test(windows_of_devices_are_left_to_the_kernel),
-	    cmocka_unit_test(the_low_end_is_where_slot_0_ends),
+		cmocka_unit_test(all_memory_is_ram_but_for_the_bios_area),
+		cmocka_unit_test(our_tables_and_kvms_pages_are_reserved),
+		cmocka_unit_test(windows_of_devices_are_left_to_the_kernel),
+		cmocka_unit_test(the_low_end_is_where_slot_0_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

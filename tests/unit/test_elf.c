@@ -71,11 +71,11 @@ static void a_note_aligned_to_eight_bytes_is_found(void **state)
 		char xen_name[4];
 		uint32_t entry;
 	} note = {
-	    .nhdr = {.n_namesz = 5, .n_descsz = 8, .n_type = 18},
-	    .name = "GNUx",
-	    .xen = {.n_namesz = 4, .n_descsz = 4, .n_type = 18},
-	    .xen_name = "Xen",
-	    .entry = ELF_PVH,
+		.nhdr = { .n_namesz = 5, .n_descsz = 8, .n_type = 18 },
+		.name = "GNUx",
+		.xen = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 },
+		.xen_name = "Xen",
+		.entry = ELF_PVH,
 	};
 
 	fake_elf_init(&e);
@@ -134,7 +134,7 @@ static void notes_end_where_their_segment_ends(void **state)
 	assert_int_equal(k.protocol, BOOT_LINUX64);
 	e.note.xen.n_descsz = 0;
 	e.phdr[FAKE_NOTE].p_filesz =
-	    offsetof(struct fake_elf, note.xen_name) - offsetof(struct fake_elf, note);
+		offsetof(struct fake_elf, note.xen_name) - offsetof(struct fake_elf, note);
 	assert_int_equal(load(&mem, &e, &k, &err), 0);
 	assert_int_equal(k.protocol, BOOT_LINUX64);
 	guest_free(&mem);
@@ -249,50 +249,50 @@ SPOIL(note_entry_64, e->note.xen.n_descsz = 8; e->note.xen_desc[1] = 1;
       e->phdr[FAKE_NOTE].p_filesz += 4)
 
 static const struct hostile hostile[] = {
-    {"not a 64-bit", ENOEXEC, class32},
-    {"little-endian", ENOEXEC, big_endian},
-    {"machine 183", ENOEXEC, arm},
-    {"type 1", ENOEXEC, object},
-    {"type 4", ENOEXEC, core},
-    {"program headers of 0 bytes", EINVAL, phentsize_0},
-    {"program headers of 57 bytes", EINVAL, phentsize_big},
-    {"has 0 program headers", EINVAL, phnum_0},
-    {"has 65535 program headers", EINVAL, phnum_max},
-    {"truncated", EINVAL, phnum_past_end},
-    {"truncated", EINVAL, phoff_past_end},
-    {"truncated", EINVAL, phoff_wraps},
-    {"nothing to load", ENOEXEC, no_load},
-    {"in the file", EINVAL, no_memory},
-    {"in the file", EINVAL, file_over_memory},
-    {"truncated", EINVAL, offset_past_end},
-    {"truncated", EINVAL, offset_wraps},
-    {"truncated", EINVAL, file_wraps},
-    {"below 1 MiB", EINVAL, on_boot_params},
-    {"below 1 MiB", EINVAL, on_acpi},
-    {"below 1 MiB", EINVAL, at_0},
-    {"below 1 MiB", EINVAL, just_below},
-    {"MiB of guest memory", EFBIG, at_end_of_ram},
-    {"MiB of guest memory", EFBIG, over_end_of_ram},
-    {"32-bit hole", EINVAL, in_hole},
-    {"32-bit hole", EINVAL, above_4g},
-    {"32-bit hole", EINVAL, paddr_wraps},
-    {"32-bit hole", EINVAL, memory_wraps},
-    {"segments 0 and 1 overlap at 0x100000", EINVAL, same_place},
-    {"segments 0 and 1 overlap at 0x1001ff", EINVAL, one_byte_over},
-    {"segments 0 and 1 overlap at 0x201000", EINVAL, covered},
-    {"none of its segments", EINVAL, entry_outside},
-    {"none of its segments", EINVAL, entry_in_bss},
-    {"none of its segments", EINVAL, entry_64_outside},
-    {"none of its segments", EINVAL, entry_64_wild},
-    {"truncated", EINVAL, note_past_file},
-    {"bytes of notes", EINVAL, note_huge},
-    {"a note runs past", EINVAL, note_name_wraps},
-    {"a note runs past", EINVAL, note_desc_wraps},
-    {"a note runs past", EINVAL, note_both_wrap},
-    {"a note runs past", EINVAL, note_cut},
-    {"PVH note has 3 bytes", EINVAL, note_desc_3},
-    {"PVH note has 0 bytes", EINVAL, note_desc_0},
-    {"beyond 32 bits", EINVAL, note_entry_64},
+	{ "not a 64-bit", ENOEXEC, class32 },
+	{ "little-endian", ENOEXEC, big_endian },
+	{ "machine 183", ENOEXEC, arm },
+	{ "type 1", ENOEXEC, object },
+	{ "type 4", ENOEXEC, core },
+	{ "program headers of 0 bytes", EINVAL, phentsize_0 },
+	{ "program headers of 57 bytes", EINVAL, phentsize_big },
+	{ "has 0 program headers", EINVAL, phnum_0 },
+	{ "has 65535 program headers", EINVAL, phnum_max },
+	{ "truncated", EINVAL, phnum_past_end },
+	{ "truncated", EINVAL, phoff_past_end },
+	{ "truncated", EINVAL, phoff_wraps },
+	{ "nothing to load", ENOEXEC, no_load },
+	{ "in the file", EINVAL, no_memory },
+	{ "in the file", EINVAL, file_over_memory },
+	{ "truncated", EINVAL, offset_past_end },
+	{ "truncated", EINVAL, offset_wraps },
+	{ "truncated", EINVAL, file_wraps },
+	{ "below 1 MiB", EINVAL, on_boot_params },
+	{ "below 1 MiB", EINVAL, on_acpi },
+	{ "below 1 MiB", EINVAL, at_0 },
+	{ "below 1 MiB", EINVAL, just_below },
+	{ "MiB of guest memory", EFBIG, at_end_of_ram },
+	{ "MiB of guest memory", EFBIG, over_end_of_ram },
+	{ "32-bit hole", EINVAL, in_hole },
+	{ "32-bit hole", EINVAL, above_4g },
+	{ "32-bit hole", EINVAL, paddr_wraps },
+	{ "32-bit hole", EINVAL, memory_wraps },
+	{ "segments 0 and 1 overlap at 0x100000", EINVAL, same_place },
+	{ "segments 0 and 1 overlap at 0x1001ff", EINVAL, one_byte_over },
+	{ "segments 0 and 1 overlap at 0x201000", EINVAL, covered },
+	{ "none of its segments", EINVAL, entry_outside },
+	{ "none of its segments", EINVAL, entry_in_bss },
+	{ "none of its segments", EINVAL, entry_64_outside },
+	{ "none of its segments", EINVAL, entry_64_wild },
+	{ "truncated", EINVAL, note_past_file },
+	{ "bytes of notes", EINVAL, note_huge },
+	{ "a note runs past", EINVAL, note_name_wraps },
+	{ "a note runs past", EINVAL, note_desc_wraps },
+	{ "a note runs past", EINVAL, note_both_wrap },
+	{ "a note runs past", EINVAL, note_cut },
+	{ "PVH note has 3 bytes", EINVAL, note_desc_3 },
+	{ "PVH note has 0 bytes", EINVAL, note_desc_0 },
+	{ "beyond 32 bits", EINVAL, note_entry_64 },
 };
 
 static void hostile_files_are_refused_in_one_line(void **state)
@@ -346,7 +346,7 @@ static void random_files_never_reach_outside_memory(void **state)
 		fake_elf_init(&e);
 		for (n = test_random(&seed) % 8 + 1; n; n--)
 			((uint8_t *)&e)[test_random(&seed) % offsetof(struct fake_elf, text)] =
-			    test_random(&seed);
+				test_random(&seed);
 		if (load(&mem, &e, &k, &err)) {
 			assert_true(err.text[0] != '\0');
 			continue;
@@ -359,17 +359,17 @@ static void random_files_never_reach_outside_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(segments_go_to_their_physical_addresses),
-	    cmocka_unit_test(a_pvh_note_decides_the_entry),
-	    cmocka_unit_test(a_note_aligned_to_eight_bytes_is_found),
-	    cmocka_unit_test(without_a_pvh_note_the_64_bit_entry_is_used),
-	    cmocka_unit_test(notes_end_where_their_segment_ends),
-	    cmocka_unit_test(a_virtual_entry_is_translated),
-	    cmocka_unit_test(a_physical_entry_wins_over_a_virtual_one),
-	    cmocka_unit_test(the_last_byte_of_memory_is_usable),
-	    cmocka_unit_test(hostile_files_are_refused_in_one_line),
-	    cmocka_unit_test(every_truncation_is_refused),
-	    cmocka_unit_test(random_files_never_reach_outside_memory),
+		cmocka_unit_test(segments_go_to_their_physical_addresses),
+		cmocka_unit_test(a_pvh_note_decides_the_entry),
+		cmocka_unit_test(a_note_aligned_to_eight_bytes_is_found),
+		cmocka_unit_test(without_a_pvh_note_the_64_bit_entry_is_used),
+		cmocka_unit_test(notes_end_where_their_segment_ends),
+		cmocka_unit_test(a_virtual_entry_is_translated),
+		cmocka_unit_test(a_physical_entry_wins_over_a_virtual_one),
+		cmocka_unit_test(the_last_byte_of_memory_is_usable),
+		cmocka_unit_test(hostile_files_are_refused_in_one_line),
+		cmocka_unit_test(every_truncation_is_refused),
+		cmocka_unit_test(random_files_never_reach_outside_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
  * before. */
 static void expect(const char *keys, const char *guest, enum escape_action action)
 {
-	struct escape esc = {0};
+	struct escape esc = { 0 };
 	const size_t len = strlen(keys);
 	char got[32];
 	size_t n = 0;
@@ -44,7 +44,7 @@ static void other_keys_pass(void **state)
 
 static void every_byte_but_the_prefix_passes(void **state)
 {
-	struct escape esc = {0};
+	struct escape esc = { 0 };
 
 	for (unsigned i = 0; i < 256; i++) {
 		uint8_t byte = 0;
@@ -100,13 +100,13 @@ static void help_names_every_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(other_keys_pass),
-	    cmocka_unit_test(every_byte_but_the_prefix_passes),
-	    cmocka_unit_test(letters_after_the_prefix_act),
-	    cmocka_unit_test(prefix_twice_sends_it_once),
-	    cmocka_unit_test(prefix_alone_sends_nothing),
-	    cmocka_unit_test(unknown_letter_is_swallowed_and_ends_the_prefix),
-	    cmocka_unit_test(help_names_every_key),
+		cmocka_unit_test(other_keys_pass),
+		cmocka_unit_test(every_byte_but_the_prefix_passes),
+		cmocka_unit_test(letters_after_the_prefix_act),
+		cmocka_unit_test(prefix_twice_sends_it_once),
+		cmocka_unit_test(prefix_alone_sends_nothing),
+		cmocka_unit_test(unknown_letter_is_swallowed_and_ends_the_prefix),
+		cmocka_unit_test(help_names_every_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@
 
 static void assert_refused(const char *path, int code, const char *says)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct image img;
 	int ret = image_open(&img, "initrd", path, &err);
 
@@ -67,10 +67,12 @@ static void reads_do_not_leave_the_file(void **state)
 	static const struct {
 		uint64_t off;
 		size_t len;
-	} outside[] = {{0, 11},	     {10, 1}, {11, 0}, {UINT64_MAX, 1}, {UINT64_MAX - 4, 10},
-		       {5, SIZE_MAX}};
+	} outside[] = {
+		{ 0, 11 },	{ 10, 1 }, { 11, 0 }, { UINT64_MAX, 1 }, { UINT64_MAX - 4, 10 },
+		{ 5, SIZE_MAX }
+	};
 	struct test_file f = file_make("0123456789", 10);
-	struct error err = {0};
+	struct error err = { 0 };
 	struct image img;
 	char buf[16] = "";
 
@@ -88,9 +90,9 @@ static void reads_do_not_leave_the_file(void **state)
 static void a_file_that_shrinks_is_an_error_and_not_a_crash(void **state)
 {
 	struct guest_memory mem = guest_alloc(1 * MIB, 0);
-	uint8_t data[8192] = {1};
+	uint8_t data[8192] = { 1 };
 	struct test_file f = file_make(data, sizeof(data));
-	struct error err = {0};
+	struct error err = { 0 };
 	struct image img;
 
 	assert_int_equal(image_open(&img, "kernel", f.path, &err), 0);
@@ -104,9 +106,9 @@ static void a_file_that_shrinks_is_an_error_and_not_a_crash(void **state)
 static void loads_only_into_guest_memory(void **state)
 {
 	struct guest_memory mem = guest_alloc(1 * MIB, 0);
-	uint8_t data[8192] = {1};
+	uint8_t data[8192] = { 1 };
 	struct test_file f = file_make(data, sizeof(data));
-	struct error err = {0};
+	struct error err = { 0 };
 	struct image img;
 
 	assert_int_equal(image_open(&img, "kernel", f.path, &err), 0);
@@ -123,13 +125,13 @@ static void loads_only_into_guest_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(what_is_not_a_regular_file_is_refused_by_its_kind),
-	    cmocka_unit_test(a_pipe_is_refused_without_waiting_for_a_writer),
-	    cmocka_unit_test(an_empty_file_is_refused),
-	    cmocka_unit_test(a_long_path_does_not_hide_the_cause),
-	    cmocka_unit_test(reads_do_not_leave_the_file),
-	    cmocka_unit_test(a_file_that_shrinks_is_an_error_and_not_a_crash),
-	    cmocka_unit_test(loads_only_into_guest_memory),
+		cmocka_unit_test(what_is_not_a_regular_file_is_refused_by_its_kind),
+		cmocka_unit_test(a_pipe_is_refused_without_waiting_for_a_writer),
+		cmocka_unit_test(an_empty_file_is_refused),
+		cmocka_unit_test(a_long_path_does_not_hide_the_cause),
+		cmocka_unit_test(reads_do_not_leave_the_file),
+		cmocka_unit_test(a_file_that_shrinks_is_an_error_and_not_a_crash),
+		cmocka_unit_test(loads_only_into_guest_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@
 static int load(const struct guest_memory *mem, gpa_t kernel_end, gpa_t max, const void *data,
 		size_t len, struct initrd *rd, struct error *err)
 {
-	const struct kernel k = {.end = kernel_end, .initrd_max = max};
+	const struct kernel k = { .end = kernel_end, .initrd_max = max };
 	struct test_file f = file_make(data, len);
 	struct image img;
 	int ret;
@@ -92,13 +92,13 @@ static void fits_exactly_between_kernel_and_end(void **state)
 static void a_huge_file_is_refused_without_reading_it(void **state)
 {
 	struct guest_memory mem = guest_alloc(64 * MIB, 0);
-	const struct kernel k = {.end = KERNEL_END, .initrd_max = 0x7fffffff};
-	struct image img = {.fd = -1, .what = "initrd", .path = "x"};
-	static const uint64_t sizes[] = {64 * MIB, 3 * GIB, 4 * GIB, INT64_MAX};
-	struct initrd rd = {0};
+	const struct kernel k = { .end = KERNEL_END, .initrd_max = 0x7fffffff };
+	struct image img = { .fd = -1, .what = "initrd", .path = "x" };
+	static const uint64_t sizes[] = { 64 * MIB, 3 * GIB, 4 * GIB, INT64_MAX };
+	struct initrd rd = { 0 };
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct error err = {0};
+		struct error err = { 0 };
 		int ret;
 
 		img.size = sizes[i];
@@ -112,10 +112,10 @@ static void a_huge_file_is_refused_without_reading_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(lies_page_aligned_at_the_top_of_low_memory),
-	    cmocka_unit_test(stays_below_what_the_kernel_can_reach),
-	    cmocka_unit_test(fits_exactly_between_kernel_and_end),
-	    cmocka_unit_test(a_huge_file_is_refused_without_reading_it),
+		cmocka_unit_test(lies_page_aligned_at_the_top_of_low_memory),
+		cmocka_unit_test(stays_below_what_the_kernel_can_reach),
+		cmocka_unit_test(fits_exactly_between_kernel_and_end),
+		cmocka_unit_test(a_huge_file_is_refused_without_reading_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

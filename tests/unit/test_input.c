@@ -40,7 +40,7 @@ static void on_escape(void *opaque, enum escape_action action)
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	const struct irq_line none = {.fd = -1};
+	const struct irq_line none = { .fd = -1 };
 
 	if (!f || pipe(f->fd))
 		return -1;
@@ -72,8 +72,8 @@ static int teardown(void **state)
 static bool turn(struct fixture *f)
 {
 	struct pollfd pfd[2] = {
-	    {.fd = input_poll_fd(&f->in), .events = POLLIN},
-	    {.fd = f->uart.space_fd, .events = POLLIN},
+		{ .fd = input_poll_fd(&f->in), .events = POLLIN },
+		{ .fd = f->uart.space_fd, .events = POLLIN },
 	};
 
 	if (poll(pfd, 2, 0) <= 0)
@@ -265,17 +265,17 @@ static void non_blocking_stdin_is_not_its_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(keys_reach_the_guest),
-	    TEST(long_input_waits_for_the_guest_in_order),
-	    TEST(keys_for_us_are_taken_out),
-	    TEST(quit_works_while_the_guest_reads_nothing),
-	    TEST(prefix_and_letter_may_come_apart),
-	    TEST(break_key_breaks),
-	    TEST(end_of_file_is_read_once),
-	    TEST(dev_null_ends_at_once),
-	    TEST(regular_file_is_fed_at_the_guests_pace),
-	    TEST(no_input_is_never_polled),
-	    TEST(non_blocking_stdin_is_not_its_end),
+		TEST(keys_reach_the_guest),
+		TEST(long_input_waits_for_the_guest_in_order),
+		TEST(keys_for_us_are_taken_out),
+		TEST(quit_works_while_the_guest_reads_nothing),
+		TEST(prefix_and_letter_may_come_apart),
+		TEST(break_key_breaks),
+		TEST(end_of_file_is_read_once),
+		TEST(dev_null_ends_at_once),
+		TEST(regular_file_is_fed_at_the_guests_pace),
+		TEST(no_input_is_never_polled),
+		TEST(non_blocking_stdin_is_not_its_end),
 	};
 
 	alarm(60);

@@ -36,7 +36,8 @@ static int setup(void **state)
 	f->ged = eventfd(0, EFD_NONBLOCK);
 	return i8042_init(&f->kbd, &f->vm, NULL) || cmos_init(&f->cmos, &f->vm, NULL) ||
 	       pvpanic_init(&f->vm, NULL) || debug_exit_init(&f->vm, X86_PORT_DEBUG_EXIT, NULL) ||
-	       power_init(&f->power, &f->vm, X86_PORT_POWER, (struct irq_line){.fd = f->ged}, NULL);
+	       power_init(&f->power, &f->vm, X86_PORT_POWER, (struct irq_line){ .fd = f->ged },
+			  NULL);
 }
 
 static int teardown(void **state)
@@ -185,12 +186,12 @@ static int from_bcd(uint8_t value)
 static time_t cmos_time(struct fixture *f)
 {
 	struct tm tm = {
-	    .tm_sec = from_bcd(cmos(f, 0x00)),
-	    .tm_min = from_bcd(cmos(f, 0x02)),
-	    .tm_hour = from_bcd(cmos(f, 0x04)),
-	    .tm_mday = from_bcd(cmos(f, 0x07)),
-	    .tm_mon = from_bcd(cmos(f, 0x08)) - 1,
-	    .tm_year = from_bcd(cmos(f, 0x32)) * 100 + from_bcd(cmos(f, 0x09)) - 1900,
+		.tm_sec = from_bcd(cmos(f, 0x00)),
+		.tm_min = from_bcd(cmos(f, 0x02)),
+		.tm_hour = from_bcd(cmos(f, 0x04)),
+		.tm_mday = from_bcd(cmos(f, 0x07)),
+		.tm_mon = from_bcd(cmos(f, 0x08)) - 1,
+		.tm_year = from_bcd(cmos(f, 0x32)) * 100 + from_bcd(cmos(f, 0x09)) - 1900,
 	};
 
 	return timegm(&tm);
@@ -338,7 +339,7 @@ static void button_interrupts_and_is_read_once(void **state)
 static void power_takes_any_width(void **state)
 {
 	struct fixture *f = *state;
-	const uint8_t zeroes[8] = {0};
+	const uint8_t zeroes[8] = { 0 };
 	uint8_t data[8];
 
 	power_raise(&f->power, POWER_GED_BUTTON);
@@ -357,24 +358,24 @@ static void power_takes_any_width(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(i8042_pulse_resets),
-	    TEST(i8042_output_port_resets),
-	    TEST(i8042_other_commands_do_nothing),
-	    TEST(i8042_is_not_found_by_linux),
-	    TEST(i8042_endless_drain_ends),
-	    TEST(i8042_leaves_the_pits_port_alone),
-	    TEST(cmos_tells_the_hosts_time),
-	    TEST(cmos_is_bcd_24h_valid_and_never_busy),
-	    TEST(cmos_is_not_written),
-	    TEST(pvpanic_notes_a_panic_and_goes_on),
-	    TEST(pvpanic_leaves_a_crash_kernel_in_peace),
-	    TEST(debug_exit_carries_the_value),
-	    TEST(debug_exit_takes_a_byte),
-	    TEST(debug_exit_port_is_chosen),
-	    TEST(sleep_control_powers_off),
-	    TEST(reset_register_resets),
-	    TEST(button_interrupts_and_is_read_once),
-	    TEST(power_takes_any_width),
+		TEST(i8042_pulse_resets),
+		TEST(i8042_output_port_resets),
+		TEST(i8042_other_commands_do_nothing),
+		TEST(i8042_is_not_found_by_linux),
+		TEST(i8042_endless_drain_ends),
+		TEST(i8042_leaves_the_pits_port_alone),
+		TEST(cmos_tells_the_hosts_time),
+		TEST(cmos_is_bcd_24h_valid_and_never_busy),
+		TEST(cmos_is_not_written),
+		TEST(pvpanic_notes_a_panic_and_goes_on),
+		TEST(pvpanic_leaves_a_crash_kernel_in_peace),
+		TEST(debug_exit_carries_the_value),
+		TEST(debug_exit_takes_a_byte),
+		TEST(debug_exit_port_is_chosen),
+		TEST(sleep_control_powers_off),
+		TEST(reset_register_resets),
+		TEST(button_interrupts_and_is_read_once),
+		TEST(power_takes_any_width),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

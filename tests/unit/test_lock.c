@@ -95,7 +95,7 @@ static void a_lock_ends_with_its_file(void **state)
 
 static void a_whole_file_lock_of_somebody_else_counts(void **state)
 {
-	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	const struct rig *rig = *state;
 	int other = open(rig->path, O_RDWR | O_CLOEXEC), fd, ret;
 
@@ -216,16 +216,16 @@ static void a_pipe_has_no_locks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(two_writers_exclude_each_other),
-	    T(a_writer_and_a_reader_exclude_each_other),
-	    T(readers_share),
-	    T(a_lock_ends_with_its_file),
-	    T(a_whole_file_lock_of_somebody_else_counts),
-	    T(qemu_keeps_out_of_an_image_we_write),
-	    T(qemu_reads_with_us_but_does_not_write),
-	    T(we_keep_out_of_an_image_qemu_writes),
-	    T(we_read_beside_a_qemu_that_reads),
-	    T(a_pipe_has_no_locks),
+		T(two_writers_exclude_each_other),
+		T(a_writer_and_a_reader_exclude_each_other),
+		T(readers_share),
+		T(a_lock_ends_with_its_file),
+		T(a_whole_file_lock_of_somebody_else_counts),
+		T(qemu_keeps_out_of_an_image_we_write),
+		T(qemu_reads_with_us_but_does_not_write),
+		T(we_keep_out_of_an_image_qemu_writes),
+		T(we_read_beside_a_qemu_that_reads),
+		T(a_pipe_has_no_locks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,15 +23,15 @@ static void fill(struct disk_config *disk, unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(paths[i], sizeof(paths[i]), "disk%u", i);
-		disk[i] = (struct disk_config){.path = paths[i]};
+		disk[i] = (struct disk_config){ .path = paths[i] };
 	}
 }
 
 static void assert_limit(enum transport transport, unsigned limit)
 {
 	struct disk_config disk[MANY];
-	struct run_options opt = {.transport = transport, .disk = disk, .ndisks = limit};
-	struct error err = {0};
+	struct run_options opt = { .transport = transport, .disk = disk, .ndisks = limit };
+	struct error err = { 0 };
 	char number[16], path[16];
 
 	fill(disk, MANY);
@@ -93,9 +93,9 @@ static int remove_images(void **state)
 
 static int check_two(char *first, bool first_ro, char *second, bool second_ro, struct error *err)
 {
-	struct disk_config disk[] = {{.path = first, .readonly = first_ro},
-				     {.path = second, .readonly = second_ro}};
-	struct run_options opt = {.disk = disk, .ndisks = 2};
+	struct disk_config disk[] = { { .path = first, .readonly = first_ro },
+				      { .path = second, .readonly = second_ro } };
+	struct run_options opt = { .disk = disk, .ndisks = 2 };
 
 	return machine_check_images(&opt, err);
 }
@@ -103,7 +103,7 @@ static int check_two(char *first, bool first_ro, char *second, bool second_ro, s
 static void one_image_twice_is_refused_by_any_name(void **state)
 {
 	struct images *im = *state;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	assert_int_equal(check_two(im->a, false, im->b, false, &err), 0);
 	assert_int_equal(check_two(im->a, false, im->a, false, &err), -EBUSY);
@@ -137,7 +137,7 @@ static void assert_cmdline(const struct run_options *opt, const char *expected)
 
 static void the_users_words_come_after_ours(void **state)
 {
-	struct run_options opt = {0};
+	struct run_options opt = { 0 };
 
 	assert_cmdline(&opt, "console=ttyS0 reboot=k panic=-1");
 	opt.append = "root=/dev/vda -- x";
@@ -151,14 +151,14 @@ static void the_users_words_come_after_ours(void **state)
 /* Documentation/admin-guide/kernel-parameters.txt: virtio_mmio.device=size@baseaddr:irq */
 static void mmio_devices_are_announced_in_order(void **state)
 {
-	struct disk_config disk[2] = {0};
+	struct disk_config disk[2] = { 0 };
 	struct run_options opt = {
-	    .no_default_append = true,
-	    .transport = TRANSPORT_MMIO,
-	    .mmio_cmdline = true,
-	    .disk = disk,
-	    .ndisks = 2,
-	    .append = "-- init",
+		.no_default_append = true,
+		.transport = TRANSPORT_MMIO,
+		.mmio_cmdline = true,
+		.disk = disk,
+		.ndisks = 2,
+		.append = "-- init",
 	};
 
 	assert_cmdline(&opt, "virtio_mmio.device=4K@0xd0000000:6 "
@@ -170,14 +170,14 @@ static void mmio_devices_are_announced_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(one_disk_too_many_is_refused_by_name),
-	    cmocka_unit_test_setup_teardown(one_image_twice_is_refused_by_any_name, make_images,
-					    remove_images),
-	    cmocka_unit_test_setup_teardown(readonly_disks_may_share_an_image, make_images,
-					    remove_images),
-	    cmocka_unit_test(missing_images_are_left_to_their_opening),
-	    cmocka_unit_test(the_users_words_come_after_ours),
-	    cmocka_unit_test(mmio_devices_are_announced_in_order),
+		cmocka_unit_test(one_disk_too_many_is_refused_by_name),
+		cmocka_unit_test_setup_teardown(one_image_twice_is_refused_by_any_name, make_images,
+						remove_images),
+		cmocka_unit_test_setup_teardown(readonly_disks_may_share_an_image, make_images,
+						remove_images),
+		cmocka_unit_test(missing_images_are_left_to_their_opening),
+		cmocka_unit_test(the_users_words_come_after_ours),
+		cmocka_unit_test(mmio_devices_are_announced_in_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,7 @@ static void the_manual_describes_every_option(void **state)
 
 static bool is_option(const char *name, size_t len)
 {
-	const struct command_spec *cmds[] = {&run_command, &bench_command, &check_command};
+	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command };
 
 	for (unsigned i = 0; i < 3; i++)
 		for (const struct option_spec *spec = cmds[i]->options; spec->name; spec++)
@@ -113,7 +113,7 @@ static void the_manual_describes_every_disk_key(void **state)
 
 static void the_completion_knows_every_option(void **state)
 {
-	const struct command_spec *cmds[] = {&run_command, &bench_command, &check_command};
+	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command };
 	char *text = read_file(COMPLETION);
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -131,10 +131,10 @@ static void the_completion_knows_every_option(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_manual_describes_every_option),
-	    cmocka_unit_test(the_manual_describes_nothing_else),
-	    cmocka_unit_test(the_manual_describes_every_disk_key),
-	    cmocka_unit_test(the_completion_knows_every_option),
+		cmocka_unit_test(the_manual_describes_every_option),
+		cmocka_unit_test(the_manual_describes_nothing_else),
+		cmocka_unit_test(the_manual_describes_every_disk_key),
+		cmocka_unit_test(the_completion_knows_every_option),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include "loader/mptable.h"
 #include "vmm/x86/layout.h"
 
-static const uint8_t entry_size[] = {20, 8, 8, 8, 8}; /* MP 1.4, table 4-3 */
+static const uint8_t entry_size[] = { 20, 8, 8, 8, 8 }; /* MP 1.4, table 4-3 */
 
 /* As Linux looks for it: on 16-byte boundaries of the BIOS segment. */
 static const uint8_t *find_pointer(const struct guest_memory *mem)
@@ -62,7 +62,7 @@ static const uint8_t *entry(const uint8_t *table, unsigned type, unsigned n)
 
 static void every_cpu_is_listed_and_the_first_boots(void **state)
 {
-	static const unsigned counts[] = {1, 2, 32, 254};
+	static const unsigned counts[] = { 1, 2, 32, 254 };
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		struct guest_memory mem = guest_alloc(2 * MIB, 0);
@@ -165,7 +165,7 @@ static void what_cannot_be_described_is_refused(void **state)
 {
 	struct guest_memory mem = guest_alloc(2 * MIB, 0);
 	struct guest_memory small = guest_alloc(960 * KIB, 0);
-	struct error err = {0};
+	struct error err = { 0 };
 
 	assert_error(mptable_write(&mem, 0, &err), &err, "MP table: 0 CPUs");
 	assert_error(mptable_write(&mem, 255, &err), &err, "MP table: 255 CPUs");
@@ -177,12 +177,12 @@ static void what_cannot_be_described_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(every_cpu_is_listed_and_the_first_boots),
-	    cmocka_unit_test(the_ioapic_has_an_id_of_its_own),
-	    cmocka_unit_test(all_pins_are_isa_interrupts_as_kvm_routes_them),
-	    cmocka_unit_test(lint_pins_are_extint_and_nmi),
-	    cmocka_unit_test(it_stays_in_its_segment),
-	    cmocka_unit_test(what_cannot_be_described_is_refused),
+		cmocka_unit_test(every_cpu_is_listed_and_the_first_boots),
+		cmocka_unit_test(the_ioapic_has_an_id_of_its_own),
+		cmocka_unit_test(all_pins_are_isa_interrupts_as_kvm_routes_them),
+		cmocka_unit_test(lint_pins_are_extint_and_nmi),
+		cmocka_unit_test(it_stays_in_its_segment),
+		cmocka_unit_test(what_cannot_be_described_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,7 +275,7 @@ static void H28_a_refused_irqfd_leaves_the_vector_masked_until_the_next_unmask(v
 
 static void H28_vectors_that_do_not_exist_have_no_line(void **state)
 {
-	static const uint16_t bad[] = {NVEC, NVEC + 1, 65534, MSIX_NO_VECTOR};
+	static const uint16_t bad[] = { NVEC, NVEC + 1, 65534, MSIX_NO_VECTOR };
 	struct rig *rig = rig_new();
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -289,7 +289,7 @@ static void H28_vectors_that_do_not_exist_have_no_line(void **state)
 
 static void H28_accesses_beyond_the_table_find_nothing(void **state)
 {
-	static const uint64_t bad[] = {16 * NVEC, 16 * NVEC + 12, 0x1000, 0xfffffffc, ~3ULL};
+	static const uint64_t bad[] = { 16 * NVEC, 16 * NVEC + 12, 0x1000, 0xfffffffc, ~3ULL };
 	struct rig *rig = rig_new();
 	struct msix_vector before[NVEC];
 
@@ -363,7 +363,7 @@ static void H28_only_the_mask_bit_of_the_control_word_is_writable(void **state)
 
 static void H28_pending_bits_beyond_the_vectors_read_0(void **state)
 {
-	static const uint64_t far[] = {8, 16, 0x800, 0x1000, 1ULL << 61, ~7ULL};
+	static const uint64_t far[] = { 8, 16, 0x800, 0x1000, 1ULL << 61, ~7ULL };
 	struct rig *rig = rig_new();
 
 	for (unsigned v = 0; v < NVEC; v++)
@@ -444,7 +444,7 @@ static void *mask_storm(void *arg)
 
 static void H28_no_signal_is_lost_in_a_mask_storm(void **state)
 {
-	struct storm storm = {.rig = rig_with_vector_3()};
+	struct storm storm = { .rig = rig_with_vector_3() };
 	struct rig *rig = storm.rig;
 	struct irq_line line = msix_line(&rig->msix, 3);
 	pthread_t thread;
@@ -468,27 +468,29 @@ static void H28_no_signal_is_lost_in_a_mask_storm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(vectors_start_masked),
-	    cmocka_unit_test(an_unmasked_vector_interrupts),
-	    cmocka_unit_test(a_signal_while_masked_is_pending_and_comes_at_the_unmask),
-	    cmocka_unit_test(an_assigned_vector_is_never_pending),
-	    cmocka_unit_test(H28_function_mask_holds_all_vectors),
-	    cmocka_unit_test(disabling_msix_takes_all_vectors_off),
-	    cmocka_unit_test(routes_change_only_at_an_unmask_with_something_new),
-	    cmocka_unit_test(a_second_unmask_does_nothing),
-	    cmocka_unit_test(a_vector_never_programmed_stays_unassigned),
-	    cmocka_unit_test(H28_a_refused_route_leaves_the_vector_masked_until_the_next_unmask),
-	    cmocka_unit_test(H28_a_refused_irqfd_leaves_the_vector_masked_until_the_next_unmask),
-	    cmocka_unit_test(H28_vectors_that_do_not_exist_have_no_line),
-	    cmocka_unit_test(H28_accesses_beyond_the_table_find_nothing),
-	    cmocka_unit_test(H28_odd_widths_and_places_are_dropped),
-	    cmocka_unit_test(H28_eight_byte_writes_set_both_words_before_the_unmask),
-	    cmocka_unit_test(H28_only_the_mask_bit_of_the_control_word_is_writable),
-	    cmocka_unit_test(H28_pending_bits_beyond_the_vectors_read_0),
-	    cmocka_unit_test(clear_pending_forgets_masked_signals),
-	    cmocka_unit_test(reset_masks_everything_and_leaves_nothing_pending),
-	    cmocka_unit_test(init_gives_everything_back_when_vectors_run_out),
-	    cmocka_unit_test(H28_no_signal_is_lost_in_a_mask_storm),
+		cmocka_unit_test(vectors_start_masked),
+		cmocka_unit_test(an_unmasked_vector_interrupts),
+		cmocka_unit_test(a_signal_while_masked_is_pending_and_comes_at_the_unmask),
+		cmocka_unit_test(an_assigned_vector_is_never_pending),
+		cmocka_unit_test(H28_function_mask_holds_all_vectors),
+		cmocka_unit_test(disabling_msix_takes_all_vectors_off),
+		cmocka_unit_test(routes_change_only_at_an_unmask_with_something_new),
+		cmocka_unit_test(a_second_unmask_does_nothing),
+		cmocka_unit_test(a_vector_never_programmed_stays_unassigned),
+		cmocka_unit_test(
+			H28_a_refused_route_leaves_the_vector_masked_until_the_next_unmask),
+		cmocka_unit_test(
+			H28_a_refused_irqfd_leaves_the_vector_masked_until_the_next_unmask),
+		cmocka_unit_test(H28_vectors_that_do_not_exist_have_no_line),
+		cmocka_unit_test(H28_accesses_beyond_the_table_find_nothing),
+		cmocka_unit_test(H28_odd_widths_and_places_are_dropped),
+		cmocka_unit_test(H28_eight_byte_writes_set_both_words_before_the_unmask),
+		cmocka_unit_test(H28_only_the_mask_bit_of_the_control_word_is_writable),
+		cmocka_unit_test(H28_pending_bits_beyond_the_vectors_read_0),
+		cmocka_unit_test(clear_pending_forgets_masked_signals),
+		cmocka_unit_test(reset_masks_everything_and_leaves_nothing_pending),
+		cmocka_unit_test(init_gives_everything_back_when_vectors_run_out),
+		cmocka_unit_test(H28_no_signal_is_lost_in_a_mask_storm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,8 +14,8 @@ static void sizes_take_suffixes_and_default_to_mib(void **state)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-	    {"256", 256ULL << 20},  {"256M", 256ULL << 20}, {"4g", 4ULL << 30},
-	    {"640K", 640ULL << 10}, {"1T", 1ULL << 40},	    {"0", 0},
+		{ "256", 256ULL << 20 },  { "256M", 256ULL << 20 }, { "4g", 4ULL << 30 },
+		{ "640K", 640ULL << 10 }, { "1T", 1ULL << 40 },	    { "0", 0 },
 	};
 
 	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -28,9 +28,9 @@ static void sizes_take_suffixes_and_default_to_mib(void **state)
 
 static void sizes_refuse_nonsense_and_overflow(void **state)
 {
-	static const char *const bad[] = {"",	 "M",	 "-1M",	      "+1",
-					  " 1",	 "1.5G", "1MB",	      "1MM",
-					  "1 M", "0x1",	 "16777216T", "99999999999999999999"};
+	static const char *const bad[] = { "",	  "M",	  "-1M",       "+1",
+					   " 1",  "1.5G", "1MB",       "1MM",
+					   "1 M", "0x1",  "16777216T", "99999999999999999999" };
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint64_t n = 42;
@@ -60,8 +60,8 @@ static void numbers_keep_to_their_range(void **state)
 
 static void seconds_may_have_a_fraction(void **state)
 {
-	static const char *const bad[] = {"",	"0",  "0.0", "-1",	  "1.",
-					  ".5", "1s", "1e3", "9999999999"};
+	static const char *const bad[] = { "",	 "0",  "0.0", "-1",	   "1.",
+					   ".5", "1s", "1e3", "9999999999" };
 	uint64_t ms;
 
 	assert_int_equal(number_parse_seconds("30", &ms), 0);
@@ -89,11 +89,11 @@ static void sizes_print_in_the_largest_whole_unit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(sizes_take_suffixes_and_default_to_mib),
-	    cmocka_unit_test(sizes_refuse_nonsense_and_overflow),
-	    cmocka_unit_test(numbers_keep_to_their_range),
-	    cmocka_unit_test(seconds_may_have_a_fraction),
-	    cmocka_unit_test(sizes_print_in_the_largest_whole_unit),
+		cmocka_unit_test(sizes_take_suffixes_and_default_to_mib),
+		cmocka_unit_test(sizes_refuse_nonsense_and_overflow),
+		cmocka_unit_test(numbers_keep_to_their_range),
+		cmocka_unit_test(seconds_may_have_a_fraction),
+		cmocka_unit_test(sizes_print_in_the_largest_whole_unit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,12 +87,12 @@ static void thing_window_write(struct pci_func *func, unsigned off, const void *
 }
 
 static const struct pci_func_ops thing_ops = {
-    .bar_read = thing_read,
-    .bar_write = thing_write,
-    .bar_moved = thing_moved,
-    .config_written = thing_config_written,
-    .window_read = thing_window_read,
-    .window_write = thing_window_write,
+	.bar_read = thing_read,
+	.bar_write = thing_write,
+	.bar_moved = thing_moved,
+	.config_written = thing_config_written,
+	.window_read = thing_window_read,
+	.window_write = thing_window_write,
 };
 
 static struct rig *rig_new(void)
@@ -232,14 +232,14 @@ static void the_port_writes_single_bytes(void **state)
 static void H27_absent_functions_read_all_ones(void **state)
 {
 	static const uint32_t bad[] = {
-	    0x80000000 | 5 << 11,	       /* no such device */
-	    0x80000000 | 31 << 11,	       /* the last one */
-	    0x80000000 | 1 << 11 | 1 << 8,     /* no such function */
-	    0x80000000 | 7 << 8,	       /* of the bridge */
-	    0x80000000 | 1 << 16 | 1 << 11,    /* no such bus */
-	    0x80000000 | 0xff << 16 | 1 << 11, /* the last one */
-	    0x80000000 | 1 << 24 | 1 << 11,    /* register bits 8-11 of some chipsets */
-	    0x00000000 | 1 << 11,	       /* not enabled */
+		0x80000000 | 5 << 11,		   /* no such device */
+		0x80000000 | 31 << 11,		   /* the last one */
+		0x80000000 | 1 << 11 | 1 << 8,	   /* no such function */
+		0x80000000 | 7 << 8,		   /* of the bridge */
+		0x80000000 | 1 << 16 | 1 << 11,	   /* no such bus */
+		0x80000000 | 0xff << 16 | 1 << 11, /* the last one */
+		0x80000000 | 1 << 24 | 1 << 11,	   /* register bits 8-11 of some chipsets */
+		0x00000000 | 1 << 11,		   /* not enabled */
 	};
 	struct rig *rig = rig_new();
 
@@ -324,7 +324,7 @@ static void H27_only_writable_bits_change(void **state)
 static void capabilities_are_chained_in_order(void **state)
 {
 	struct pci_func func;
-	const uint8_t body[16] = {0, 0, 0x77};
+	const uint8_t body[16] = { 0, 0, 0x77 };
 
 	pci_func_init(&func, 1, 2, 3, 4, 5);
 	assert_int_equal(pci_func_add_cap(&func, PCI_CAP_ID_VNDR, body, 14), 0x40);
@@ -526,8 +526,8 @@ static void H27_of_two_bars_in_one_place_the_one_that_stays_gets_the_doorbells(v
 static void H27_bars_outside_the_window_do_not_decode(void **state)
 {
 	static const uint32_t bad[] = {
-	    0,		0x00100000, WINDOW - BAR_SIZE, WINDOW + WINDOW_SIZE, 0xd0000000,
-	    0xe0000000, 0xfec00000, 0xfee00000,	       0xfffffff0,
+		0,	    0x00100000, WINDOW - BAR_SIZE, WINDOW + WINDOW_SIZE, 0xd0000000,
+		0xe0000000, 0xfec00000, 0xfee00000,	   0xfffffff0,
 	};
 	struct rig *rig = rig_new();
 
@@ -604,33 +604,34 @@ static void a_machine_may_have_no_ports(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_bridge_is_in_slot_0),
-	    cmocka_unit_test(the_header_says_who_it_is),
-	    cmocka_unit_test(the_port_shows_the_same_bytes_as_ecam_at_every_width),
-	    cmocka_unit_test(the_port_writes_single_bytes),
-	    cmocka_unit_test(H27_absent_functions_read_all_ones),
-	    cmocka_unit_test(H27_accesses_across_a_dword_find_nothing),
-	    cmocka_unit_test(H27_narrow_latch_writes_are_dropped),
-	    cmocka_unit_test(beyond_256_bytes_there_is_nothing),
-	    cmocka_unit_test(H27_only_writable_bits_change),
-	    cmocka_unit_test(capabilities_are_chained_in_order),
-	    cmocka_unit_test(config_writes_are_reported),
-	    cmocka_unit_test(the_config_window_leads_elsewhere),
-	    cmocka_unit_test(bars_are_preset_side_by_side_and_not_decoded),
-	    cmocka_unit_test(an_enabled_bar_decodes_from_its_first_to_its_last_byte),
-	    cmocka_unit_test(sizing_with_decoding_off_tells_the_size),
-	    cmocka_unit_test(H27_sizing_with_decoding_on_ends_where_it_was),
-	    cmocka_unit_test(linux_sizing_moves_no_doorbells),
-	    cmocka_unit_test(a_moved_bar_takes_its_doorbells_along),
-	    cmocka_unit_test(stale_doorbells_give_way_to_another_bar),
-	    cmocka_unit_test(stale_doorbells_elsewhere_stay),
-	    cmocka_unit_test(H27_two_bars_in_one_place_are_answered_by_one),
-	    cmocka_unit_test(H27_of_two_bars_in_one_place_the_one_that_stays_gets_the_doorbells),
-	    cmocka_unit_test(H27_bars_outside_the_window_do_not_decode),
-	    cmocka_unit_test(H27_other_bars_do_not_exist),
-	    cmocka_unit_test(the_bus_takes_31_devices),
-	    cmocka_unit_test(a_full_window_takes_no_bar),
-	    cmocka_unit_test(a_machine_may_have_no_ports),
+		cmocka_unit_test(the_bridge_is_in_slot_0),
+		cmocka_unit_test(the_header_says_who_it_is),
+		cmocka_unit_test(the_port_shows_the_same_bytes_as_ecam_at_every_width),
+		cmocka_unit_test(the_port_writes_single_bytes),
+		cmocka_unit_test(H27_absent_functions_read_all_ones),
+		cmocka_unit_test(H27_accesses_across_a_dword_find_nothing),
+		cmocka_unit_test(H27_narrow_latch_writes_are_dropped),
+		cmocka_unit_test(beyond_256_bytes_there_is_nothing),
+		cmocka_unit_test(H27_only_writable_bits_change),
+		cmocka_unit_test(capabilities_are_chained_in_order),
+		cmocka_unit_test(config_writes_are_reported),
+		cmocka_unit_test(the_config_window_leads_elsewhere),
+		cmocka_unit_test(bars_are_preset_side_by_side_and_not_decoded),
+		cmocka_unit_test(an_enabled_bar_decodes_from_its_first_to_its_last_byte),
+		cmocka_unit_test(sizing_with_decoding_off_tells_the_size),
+		cmocka_unit_test(H27_sizing_with_decoding_on_ends_where_it_was),
+		cmocka_unit_test(linux_sizing_moves_no_doorbells),
+		cmocka_unit_test(a_moved_bar_takes_its_doorbells_along),
+		cmocka_unit_test(stale_doorbells_give_way_to_another_bar),
+		cmocka_unit_test(stale_doorbells_elsewhere_stay),
+		cmocka_unit_test(H27_two_bars_in_one_place_are_answered_by_one),
+		cmocka_unit_test(
+			H27_of_two_bars_in_one_place_the_one_that_stays_gets_the_doorbells),
+		cmocka_unit_test(H27_bars_outside_the_window_do_not_decode),
+		cmocka_unit_test(H27_other_bars_do_not_exist),
+		cmocka_unit_test(the_bus_takes_31_devices),
+		cmocka_unit_test(a_full_window_takes_no_bar),
+		cmocka_unit_test(a_machine_may_have_no_ports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

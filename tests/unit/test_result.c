@@ -23,16 +23,16 @@ static void each_reason_has_its_status(void **state)
 		uint32_t value;
 		int status;
 	} table[] = {
-	    {VM_END_POWEROFF, 0, 0},	   {VM_END_QUIT, 0, 0},
-	    {VM_END_HOST_ERROR, EIO, 1},   {VM_END_RESET, 0, 32},
-	    {VM_END_CRASH, 0, 33},	   {VM_END_PANIC, 0, 34},
-	    {VM_END_HALTED, 0, 35},	   {VM_END_TIMEOUT, 0, 36},
-	    {VM_END_SIGNAL, 15, 143},	   {VM_END_DEBUG_EXIT, 0, 1},
-	    {VM_END_DEBUG_EXIT, 0x10, 33}, {VM_END_DEBUG_EXIT, 0xffffffff, 255},
+		{ VM_END_POWEROFF, 0, 0 },	 { VM_END_QUIT, 0, 0 },
+		{ VM_END_HOST_ERROR, EIO, 1 },	 { VM_END_RESET, 0, 32 },
+		{ VM_END_CRASH, 0, 33 },	 { VM_END_PANIC, 0, 34 },
+		{ VM_END_HALTED, 0, 35 },	 { VM_END_TIMEOUT, 0, 36 },
+		{ VM_END_SIGNAL, 15, 143 },	 { VM_END_DEBUG_EXIT, 0, 1 },
+		{ VM_END_DEBUG_EXIT, 0x10, 33 }, { VM_END_DEBUG_EXIT, 0xffffffff, 255 },
 	};
 
 	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		struct result res = {.end = table[i].end, .value = table[i].value};
+		struct result res = { .end = table[i].end, .value = table[i].value };
 
 		assert_int_equal(result_status(&res), table[i].status);
 	}
@@ -40,25 +40,25 @@ static void each_reason_has_its_status(void **state)
 
 static void the_closing_line_says_the_same(void **state)
 {
-	struct result res = {.end = VM_END_POWEROFF};
+	struct result res = { .end = VM_END_POWEROFF };
 	char line[256];
 
 	result_line(&res, line, sizeof(line));
 	assert_string_equal(line, "guest powered off (exit status 0)");
 
-	res = (struct result){.end = VM_END_SIGNAL, .value = 15, .name = "a", .dropped = 12};
+	res = (struct result){ .end = VM_END_SIGNAL, .value = 15, .name = "a", .dropped = 12 };
 	result_line(&res, line, sizeof(line));
 	assert_string_equal(line,
 			    "a: ended by SIGTERM (exit status 143, 12 console bytes dropped)");
 
-	res = (struct result){.end = VM_END_DEBUG_EXIT, .value = 0x10};
+	res = (struct result){ .end = VM_END_DEBUG_EXIT, .value = 0x10 };
 	result_line(&res, line, sizeof(line));
 	assert_string_equal(line, "guest wrote 0x10 to the debug-exit port (exit status 33)");
 }
 
 static void a_short_buffer_cuts_the_closing_line(void **state)
 {
-	struct result res = {.end = VM_END_POWEROFF, .name = "a-name"};
+	struct result res = { .end = VM_END_POWEROFF, .name = "a-name" };
 	char line[8];
 
 	result_line(&res, line, sizeof(line));
@@ -68,8 +68,8 @@ static void a_short_buffer_cuts_the_closing_line(void **state)
 /* Status 33 is a crash or a 16 on the debug-exit port: the reason tells. */
 static void json_tells_colliding_statuses_apart(void **state)
 {
-	struct result crash = {.end = VM_END_CRASH};
-	struct result exit16 = {.end = VM_END_DEBUG_EXIT, .value = 16};
+	struct result crash = { .end = VM_END_CRASH };
+	struct result exit16 = { .end = VM_END_DEBUG_EXIT, .value = 16 };
 	char line[512];
 
 	assert_true(result_json(&crash, line, sizeof(line)) > 0);
@@ -80,12 +80,12 @@ static void json_tells_colliding_statuses_apart(void **state)
 
 static void json_is_one_escaped_line(void **state)
 {
-	struct result res = {.end = VM_END_SIGNAL,
-			     .value = 2,
-			     .name = "a \"b\" \\ \t\x01",
-			     .run_ms = 1234,
-			     .dropped = 5,
-			     .stuck = 1};
+	struct result res = { .end = VM_END_SIGNAL,
+			      .value = 2,
+			      .name = "a \"b\" \\ \t\x01",
+			      .run_ms = 1234,
+			      .dropped = 5,
+			      .stuck = 1 };
 	char line[512];
 	int len = result_json(&res, line, sizeof(line));
 
@@ -100,9 +100,9 @@ static void json_is_one_escaped_line(void **state)
 /* RFC 8259, 8.1: a reader may refuse the whole line otherwise, and a file name is any bytes. */
 static void json_is_utf8_whatever_a_name_is(void **state)
 {
-	struct result res = {.end = VM_END_HOST_ERROR,
-			     .message = "\xff a\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe "
-					"\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82"};
+	struct result res = { .end = VM_END_HOST_ERROR,
+			      .message = "\xff a\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe "
+					 "\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82" };
 	char line[512];
 
 	assert_true(result_json(&res, line, sizeof(line)) > 0);
@@ -143,7 +143,7 @@ static int remove_folder(void **state)
 static void a_result_replaces_the_file_in_one_step(void **state)
 {
 	struct folder *f = *state;
-	struct result res = {.end = VM_END_POWEROFF};
+	struct result res = { .end = VM_END_POWEROFF };
 	char line[256] = "", expected[256];
 	struct stat before, after;
 	int fd = open(f->path, O_CREAT | O_WRONLY, 0600);
@@ -175,7 +175,7 @@ static void an_old_result_goes_away_at_the_start(void **state)
 static void a_pipe_is_written_to_and_stays(void **state)
 {
 	struct folder *f = *state;
-	struct result res = {.end = VM_END_POWEROFF};
+	struct result res = { .end = VM_END_POWEROFF };
 	char line[256] = "";
 	struct stat st;
 	int fd;
@@ -195,7 +195,7 @@ static void a_pipe_is_written_to_and_stays(void **state)
 static void a_link_is_followed_and_stays(void **state)
 {
 	struct folder *f = *state;
-	struct result res = {.end = VM_END_POWEROFF};
+	struct result res = { .end = VM_END_POWEROFF };
 	char target[96], text[256] = "";
 	struct stat st;
 	int fd;
@@ -226,7 +226,7 @@ static void a_check_leaves_an_old_result_alone(void **state)
 static void a_place_that_cannot_be_written_is_found_at_the_start(void **state)
 {
 	struct folder *f = *state;
-	struct error err = {0};
+	struct error err = { 0 };
 	char path[96];
 
 	snprintf(path, sizeof(path), "%s/no/such", f->dir);
@@ -238,24 +238,25 @@ static void a_place_that_cannot_be_written_is_found_at_the_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(each_reason_has_its_status),
-	    cmocka_unit_test(the_closing_line_says_the_same),
-	    cmocka_unit_test(a_short_buffer_cuts_the_closing_line),
-	    cmocka_unit_test(json_tells_colliding_statuses_apart),
-	    cmocka_unit_test(json_is_one_escaped_line),
-	    cmocka_unit_test(json_is_utf8_whatever_a_name_is),
-	    cmocka_unit_test_setup_teardown(a_result_replaces_the_file_in_one_step, make_folder,
-					    remove_folder),
-	    cmocka_unit_test_setup_teardown(an_old_result_goes_away_at_the_start, make_folder,
-					    remove_folder),
-	    cmocka_unit_test_setup_teardown(a_check_leaves_an_old_result_alone, make_folder,
-					    remove_folder),
-	    cmocka_unit_test_setup_teardown(a_pipe_is_written_to_and_stays, make_folder,
-					    remove_folder),
-	    cmocka_unit_test_setup_teardown(a_link_is_followed_and_stays, make_folder,
-					    remove_folder),
-	    cmocka_unit_test_setup_teardown(a_place_that_cannot_be_written_is_found_at_the_start,
-					    make_folder, remove_folder),
+		cmocka_unit_test(each_reason_has_its_status),
+		cmocka_unit_test(the_closing_line_says_the_same),
+		cmocka_unit_test(a_short_buffer_cuts_the_closing_line),
+		cmocka_unit_test(json_tells_colliding_statuses_apart),
+		cmocka_unit_test(json_is_one_escaped_line),
+		cmocka_unit_test(json_is_utf8_whatever_a_name_is),
+		cmocka_unit_test_setup_teardown(a_result_replaces_the_file_in_one_step, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(an_old_result_goes_away_at_the_start, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(a_check_leaves_an_old_result_alone, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(a_pipe_is_written_to_and_stays, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(a_link_is_followed_and_stays, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(
+			a_place_that_cannot_be_written_is_found_at_the_start, make_folder,
+			remove_folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

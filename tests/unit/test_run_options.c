@@ -65,14 +65,14 @@ static void every_option_is_stored(void **state)
 	struct words w;
 
 	assert_int_equal(
-	    parse(&w,
-		  "--kernel=k --initrd i --append quiet --no-default-append --memory 4G "
-		  "--cpus 254 --vcpu-affinity 1,0 --disk a --disk b,readonly --transport mmio "
-		  "--mmio-cmdline --mmio-isr page --timeout 1.5 --on-reboot restart "
-		  "--debug-exit=0x501 --console file:log --panic-match= --result r --name n "
-		  "--verbose --dry-run",
-		  &opt, NULL),
-	    0);
+		parse(&w,
+		      "--kernel=k --initrd i --append quiet --no-default-append --memory 4G "
+		      "--cpus 254 --vcpu-affinity 1,0 --disk a --disk b,readonly --transport mmio "
+		      "--mmio-cmdline --mmio-isr page --timeout 1.5 --on-reboot restart "
+		      "--debug-exit=0x501 --console file:log --panic-match= --result r --name n "
+		      "--verbose --dry-run",
+		      &opt, NULL),
+		0);
 	assert_string_equal(opt.initrd, "i");
 	assert_string_equal(opt.append, "quiet");
 	assert_true(opt.no_default_append);
@@ -129,40 +129,40 @@ static void mistakes_are_named(void **state)
 	static const struct {
 		const char *line, *names[3];
 	} bad[] = {
-	    {"", {"--kernel"}},
-	    {"--kernel", {"--kernel", "FILE"}},
-	    {"--kernel k --frobnicate", {"--frobnicate"}},
-	    {"--kernel k --frobnicate=3", {"--frobnicate=3"}},
-	    {"--kern k", {"--kern"}},
-	    {"--kernel k -x", {"-x"}},
-	    {"--kernel k extra", {"extra"}},
-	    {"--kernel k -- extra", {"extra"}},
-	    {"--kernel k --verbose=yes", {"--verbose", "yes"}},
-	    {"--kernel k --memory 12Q", {"--memory", "12Q", "2M"}},
-	    {"--kernel k --memory 1M", {"--memory", "1M", "2M"}},
-	    {"--kernel k --memory 2T", {"--memory", "2T", "1T"}},
-	    {"--kernel k --memory 2049K", {"--memory", "2049K", "4K"}},
-	    {"--kernel k --cpus 0", {"--cpus", "'0'", "254"}},
-	    {"--kernel k --cpus 255", {"--cpus", "'255'", "254"}},
-	    {"--kernel k --cpus two", {"--cpus", "two"}},
-	    {"--kernel k --disk a,x", {"--disk", "'x'"}},
-	    {"--kernel k --transport usb", {"--transport", "usb", "mmio"}},
-	    {"--kernel k --mmio-cmdline", {"--mmio-cmdline", "--transport mmio"}},
-	    {"--kernel k --mmio-isr page", {"--mmio-isr", "--transport mmio"}},
-	    {"--kernel k --transport mmio --mmio-isr no", {"--mmio-isr", "'no'", "page"}},
-	    {"--kernel k --timeout 0", {"--timeout", "'0'"}},
-	    {"--kernel k --on-reboot never", {"--on-reboot", "never", "restart"}},
-	    {"--kernel k --debug-exit=0", {"--debug-exit", "'0'"}},
-	    {"--kernel k --debug-exit=0x10000", {"--debug-exit", "0x10000"}},
-	    {"--kernel k --console tty", {"--console", "tty", "file:PATH"}},
-	    {"--kernel k --console file:", {"--console"}},
-	    {"--kernel k --result=", {"--result"}},
-	    {"--kernel k --name=", {"--name", "64"}},
-	    {"--kernel k --name a\nb", {"--name"}},
+		{ "", { "--kernel" } },
+		{ "--kernel", { "--kernel", "FILE" } },
+		{ "--kernel k --frobnicate", { "--frobnicate" } },
+		{ "--kernel k --frobnicate=3", { "--frobnicate=3" } },
+		{ "--kern k", { "--kern" } },
+		{ "--kernel k -x", { "-x" } },
+		{ "--kernel k extra", { "extra" } },
+		{ "--kernel k -- extra", { "extra" } },
+		{ "--kernel k --verbose=yes", { "--verbose", "yes" } },
+		{ "--kernel k --memory 12Q", { "--memory", "12Q", "2M" } },
+		{ "--kernel k --memory 1M", { "--memory", "1M", "2M" } },
+		{ "--kernel k --memory 2T", { "--memory", "2T", "1T" } },
+		{ "--kernel k --memory 2049K", { "--memory", "2049K", "4K" } },
+		{ "--kernel k --cpus 0", { "--cpus", "'0'", "254" } },
+		{ "--kernel k --cpus 255", { "--cpus", "'255'", "254" } },
+		{ "--kernel k --cpus two", { "--cpus", "two" } },
+		{ "--kernel k --disk a,x", { "--disk", "'x'" } },
+		{ "--kernel k --transport usb", { "--transport", "usb", "mmio" } },
+		{ "--kernel k --mmio-cmdline", { "--mmio-cmdline", "--transport mmio" } },
+		{ "--kernel k --mmio-isr page", { "--mmio-isr", "--transport mmio" } },
+		{ "--kernel k --transport mmio --mmio-isr no", { "--mmio-isr", "'no'", "page" } },
+		{ "--kernel k --timeout 0", { "--timeout", "'0'" } },
+		{ "--kernel k --on-reboot never", { "--on-reboot", "never", "restart" } },
+		{ "--kernel k --debug-exit=0", { "--debug-exit", "'0'" } },
+		{ "--kernel k --debug-exit=0x10000", { "--debug-exit", "0x10000" } },
+		{ "--kernel k --console tty", { "--console", "tty", "file:PATH" } },
+		{ "--kernel k --console file:", { "--console" } },
+		{ "--kernel k --result=", { "--result" } },
+		{ "--kernel k --name=", { "--name", "64" } },
+		{ "--kernel k --name a\nb", { "--name" } },
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct error err = {0};
+		struct error err = { 0 };
 		struct run_options opt;
 		struct words w;
 
@@ -210,13 +210,13 @@ static void help_lists_every_option_and_fits_a_terminal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_kernel_is_all_that_is_needed),
-	    cmocka_unit_test(every_option_is_stored),
-	    cmocka_unit_test(debug_exit_has_qemus_port_without_a_value),
-	    cmocka_unit_test(the_last_value_counts),
-	    cmocka_unit_test(mistakes_are_named),
-	    cmocka_unit_test(help_wins_over_what_follows),
-	    cmocka_unit_test(help_lists_every_option_and_fits_a_terminal),
+		cmocka_unit_test(a_kernel_is_all_that_is_needed),
+		cmocka_unit_test(every_option_is_stored),
+		cmocka_unit_test(debug_exit_has_qemus_port_without_a_value),
+		cmocka_unit_test(the_last_value_counts),
+		cmocka_unit_test(mistakes_are_named),
+		cmocka_unit_test(help_wins_over_what_follows),
+		cmocka_unit_test(help_lists_every_option_and_fits_a_terminal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

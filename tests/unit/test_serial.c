@@ -35,7 +35,7 @@ struct fixture {
 static int start(void **state, bool pipe_full)
 {
 	struct fixture *f = malloc(sizeof(*f));
-	const char junk[PIPE_BYTES] = {0};
+	const char junk[PIPE_BYTES] = { 0 };
 
 	if (!f || pipe(f->fd))
 		return -1;
@@ -43,7 +43,7 @@ static int start(void **state, bool pipe_full)
 			  write(f->fd[1], junk, sizeof(junk)) < 0))
 		return -1;
 	memset(&f->pio, 0, sizeof(f->pio));
-	f->irq = (struct irq_line){.fd = eventfd(0, EFD_NONBLOCK)};
+	f->irq = (struct irq_line){ .fd = eventfd(0, EFD_NONBLOCK) };
 	*state = f;
 	return console_start(&f->con, f->fd[1], NULL, NULL, NULL, NULL) ||
 	       serial_init(&f->uart, &f->pio, PORT, f->irq, &f->con, NULL);
@@ -96,7 +96,7 @@ static unsigned pulses(struct fixture *f)
 
 static bool readable(int fd, int timeout_ms)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
 	return poll(&pfd, 1, timeout_ms) == 1;
 }
@@ -166,7 +166,7 @@ static void linux_finds_no_superio(struct fixture *f)
 /* A 16750 shows its 64-byte mode in IIR, with DLAB set. */
 static void linux_finds_no_16750(struct fixture *f)
 {
-	static const uint8_t lcr[] = {0, UART_LCR_CONF_MODE_A};
+	static const uint8_t lcr[] = { 0, UART_LCR_CONF_MODE_A };
 
 	for (unsigned i = 0; i < 2; i++) {
 		out(f, UART_LCR, lcr[i]);
@@ -391,10 +391,10 @@ static void loopback_crosses_the_modem_lines(void **state)
 	static const struct {
 		uint8_t mcr, msr;
 	} line[] = {
-	    {UART_MCR_DTR, UART_MSR_DSR},
-	    {UART_MCR_RTS, UART_MSR_CTS},
-	    {UART_MCR_OUT1, UART_MSR_RI},
-	    {UART_MCR_OUT2, UART_MSR_DCD},
+		{ UART_MCR_DTR, UART_MSR_DSR },
+		{ UART_MCR_RTS, UART_MSR_CTS },
+		{ UART_MCR_OUT1, UART_MSR_RI },
+		{ UART_MCR_OUT2, UART_MSR_DCD },
 	};
 
 	assert_int_equal(in(f, UART_MSR), UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS);
@@ -671,7 +671,7 @@ static void wide_accesses_are_harmless(void **state)
 
 	for (unsigned len = 1; len <= 8; len *= 2) {
 		for (unsigned off = 0; off + len <= 8; off++) {
-			uint8_t data[8] = {0x55, 0xaa, 0x55, 0xaa, 0x55, 0xaa, 0x55, 0xaa};
+			uint8_t data[8] = { 0x55, 0xaa, 0x55, 0xaa, 0x55, 0xaa, 0x55, 0xaa };
 
 			dev->ops->write(dev->opaque, off, data, len);
 			dev->ops->read(dev->opaque, off, data, len);
@@ -748,34 +748,34 @@ static void port_taken_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(linux_finds_a_16550a),
-	    TEST(linux_trusts_the_thre_interrupt),
-	    TEST(scratch_and_divisor_keep_what_is_written),
-	    TEST(bytes_reach_the_console),
-	    TEST(divisor_is_not_output),
-	    TEST(sending_interrupts_once_per_burst),
-	    TEST(first_byte_after_enabling_interrupts_again),
-	    TEST(console_driver_polls_without_interrupts),
-	    TEST(input_interrupts_and_is_read_in_order),
-	    TEST(enabling_with_data_waiting_interrupts),
-	    TEST(interrupts_are_named_by_priority),
-	    TEST(loopback_stays_inside),
-	    TEST(loopback_shows_the_fifo_depth),
-	    TEST(loopback_crosses_the_modem_lines),
-	    TEST(modem_changes_interrupt_until_read),
-	    TEST(fifo_control_clears_the_receiver),
-	    TEST(input_waits_for_room),
-	    TEST(break_comes_with_its_own_byte),
-	    BLOCKED(full_console_clears_thre),
-	    BLOCKED(after_a_second_bytes_are_dropped),
-	    BLOCKED(reader_that_comes_back_ends_the_dropping),
-	    BLOCKED(room_in_the_console_interrupts),
-	    BLOCKED(room_interrupts_nobody_who_did_not_ask),
-	    BLOCKED(tick_interrupts_after_a_second),
-	    BLOCKED(interrupt_driven_output_never_stalls),
-	    TEST(wide_accesses_are_harmless),
-	    TEST(two_vcpus_main_and_the_console_agree),
-	    TEST(port_taken_is_an_error),
+		TEST(linux_finds_a_16550a),
+		TEST(linux_trusts_the_thre_interrupt),
+		TEST(scratch_and_divisor_keep_what_is_written),
+		TEST(bytes_reach_the_console),
+		TEST(divisor_is_not_output),
+		TEST(sending_interrupts_once_per_burst),
+		TEST(first_byte_after_enabling_interrupts_again),
+		TEST(console_driver_polls_without_interrupts),
+		TEST(input_interrupts_and_is_read_in_order),
+		TEST(enabling_with_data_waiting_interrupts),
+		TEST(interrupts_are_named_by_priority),
+		TEST(loopback_stays_inside),
+		TEST(loopback_shows_the_fifo_depth),
+		TEST(loopback_crosses_the_modem_lines),
+		TEST(modem_changes_interrupt_until_read),
+		TEST(fifo_control_clears_the_receiver),
+		TEST(input_waits_for_room),
+		TEST(break_comes_with_its_own_byte),
+		BLOCKED(full_console_clears_thre),
+		BLOCKED(after_a_second_bytes_are_dropped),
+		BLOCKED(reader_that_comes_back_ends_the_dropping),
+		BLOCKED(room_in_the_console_interrupts),
+		BLOCKED(room_interrupts_nobody_who_did_not_ask),
+		BLOCKED(tick_interrupts_after_a_second),
+		BLOCKED(interrupt_driven_output_never_stalls),
+		TEST(wide_accesses_are_harmless),
+		TEST(two_vcpus_main_and_the_console_agree),
+		TEST(port_taken_is_an_error),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

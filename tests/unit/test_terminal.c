@@ -165,7 +165,7 @@ static void resume_makes_raw_again(void **state)
 /* Sanitizers and cmocka take fatal signals: a child starts as mvmm does. */
 static void child_begin(const struct fixture *f)
 {
-	const struct rlimit none = {0, 0};
+	const struct rlimit none = { 0, 0 };
 
 	for (int sig = 1; sig < SIGRTMIN; sig++)
 		signal(sig, SIG_DFL);
@@ -466,28 +466,28 @@ static bool runtime_takes_fatal_signals(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(open_makes_raw_close_restores),
-	    TEST(control_c_is_a_byte),
-	    TEST(closing_twice_is_harmless),
-	    cmocka_unit_test(what_is_no_terminal_is_left_alone),
-	    TEST(resume_makes_raw_again),
-	    TEST(restored_when_killed_by_SIGTERM),
-	    TEST(restored_when_killed_by_SIGINT),
-	    TEST(restored_when_killed_by_SIGHUP),
-	    TEST(restored_when_killed_by_SIGQUIT),
-	    TEST(restored_when_killed_by_SIGSEGV),
-	    TEST(restored_when_killed_by_SIGBUS),
-	    TEST(restored_when_killed_by_SIGSYS),
-	    TEST(restored_when_killed_by_SIGALRM),
-	    TEST(restored_on_abort),
-	    TEST(restored_on_a_fault),
-	    TEST(sigkill_leaves_it_raw),
-	    TEST(continued_after_a_stop_is_raw_again),
-	    TEST(restored_after_close_is_not_touched_again),
-	    TEST(handlers_of_others_stay),
-	    TEST(background_job_leaves_the_terminal_alone),
-	    TEST(job_brought_to_the_foreground_takes_it),
-	    TEST(closing_in_the_background_does_not_stop),
+		TEST(open_makes_raw_close_restores),
+		TEST(control_c_is_a_byte),
+		TEST(closing_twice_is_harmless),
+		cmocka_unit_test(what_is_no_terminal_is_left_alone),
+		TEST(resume_makes_raw_again),
+		TEST(restored_when_killed_by_SIGTERM),
+		TEST(restored_when_killed_by_SIGINT),
+		TEST(restored_when_killed_by_SIGHUP),
+		TEST(restored_when_killed_by_SIGQUIT),
+		TEST(restored_when_killed_by_SIGSEGV),
+		TEST(restored_when_killed_by_SIGBUS),
+		TEST(restored_when_killed_by_SIGSYS),
+		TEST(restored_when_killed_by_SIGALRM),
+		TEST(restored_on_abort),
+		TEST(restored_on_a_fault),
+		TEST(sigkill_leaves_it_raw),
+		TEST(continued_after_a_stop_is_raw_again),
+		TEST(restored_after_close_is_not_touched_again),
+		TEST(handlers_of_others_stay),
+		TEST(background_job_leaves_the_terminal_alone),
+		TEST(job_brought_to_the_foreground_takes_it),
+		TEST(closing_in_the_background_does_not_stop),
 	};
 
 	if (!runtime_takes_fatal_signals()) {

@@ -65,17 +65,17 @@ static void rig_config_write(struct virtio_dev *dev, unsigned off, const void *d
 		dev->config[4] = ((const uint8_t *)data)[4 - off];
 }
 
-static const struct virtio_dev_ops rig_ops = {rig_start, rig_reset, rig_config_write};
-static const struct virtio_dev_ops rig_readonly_ops = {rig_start, rig_reset, NULL};
+static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, rig_config_write };
+static const struct virtio_dev_ops rig_readonly_ops = { rig_start, rig_reset, NULL };
 
 static struct irq_line rig_line(void *transport)
 {
 	struct rig *rig = transport;
 
-	return (struct irq_line){.fd = -1, .status = &rig->line_status, .bits = 2};
+	return (struct irq_line){ .fd = -1, .status = &rig->line_status, .bits = 2 };
 }
 
-static const struct virtio_transport_ops rig_transport = {.config_line = rig_line};
+static const struct virtio_transport_ops rig_transport = { .config_line = rig_line };
 
 static struct rig *rig_new(void)
 {
@@ -334,7 +334,7 @@ static void slow_reset(struct virtio_dev *dev)
 	assert_int_equal(read(rig->pipe[0], &c, 1), 1);
 }
 
-static const struct virtio_dev_ops slow_ops = {rig_start, slow_reset, NULL};
+static const struct virtio_dev_ops slow_ops = { rig_start, slow_reset, NULL };
 
 static void *reset_thread(void *arg)
 {
@@ -352,7 +352,7 @@ static void H22_nobody_sees_status_0_before_the_drain(void **state)
 	to_driver_ok(rig);
 	assert_int_equal(pipe(rig->pipe), 0);
 	assert_int_equal(pthread_create(&thread, NULL, reset_thread, &rig->dev), 0);
-	pfd = (struct pollfd){.fd = rig->pipe[0], .events = POLLIN};
+	pfd = (struct pollfd){ .fd = rig->pipe[0], .events = POLLIN };
 	assert_int_equal(poll(&pfd, 1, 5000), 1); /* inside the reset */
 	assert_int_equal(virtio_dev_get_status(&rig->dev), 0);
 	assert_int_equal(poll(&pfd, 1, 0), 0); /* the reset had ended by then */
@@ -393,8 +393,8 @@ static void driver_features_read_back(void **state)
 
 static void H24_features_not_offered_are_refused(void **state)
 {
-	static const uint64_t bad[] = {VERSION_1 | 1, VERSION_1 | 1ULL << 63, ~0ULL,
-				       VERSION_1 | 1ULL << VIRTIO_F_ACCESS_PLATFORM};
+	static const uint64_t bad[] = { VERSION_1 | 1, VERSION_1 | 1ULL << 63, ~0ULL,
+					VERSION_1 | 1ULL << VIRTIO_F_ACCESS_PLATFORM };
 	struct rig *rig = rig_new();
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -432,8 +432,8 @@ static void H24_features_are_final_after_features_ok(void **state)
 
 static void queue_registers_read_back(void **state)
 {
-	const struct virtq_config config = {32, false, 0x1122334455667780, 0x99aabbccddeeff00,
-					    0x0123456789abcde0};
+	const struct virtq_config config = { 32, false, 0x1122334455667780, 0x99aabbccddeeff00,
+					     0x0123456789abcde0 };
 	struct rig *rig = rig_new();
 	const struct virtq_config *queue = &rig->dev.queue[1];
 
@@ -454,7 +454,7 @@ static void queue_registers_read_back(void **state)
 
 static void H17_bad_sizes_are_refused_at_ready(void **state)
 {
-	static const uint32_t bad[] = {0, 3, 100, 257, 512, 32768, 65536, 65536 + 64, 0xffffffff};
+	static const uint32_t bad[] = { 0, 3, 100, 257, 512, 32768, 65536, 65536 + 64, 0xffffffff };
 	struct rig *rig = rig_new();
 	struct virtq_config config = rig->drv[0].config;
 
@@ -475,16 +475,16 @@ static void H17_bad_areas_are_refused_at_ready(void **state)
 	struct rig *rig = rig_new();
 	const struct virtq_config good = rig->drv[0].config;
 	const struct virtq_config bad[] = {
-	    {64, false, 0, 0, 0},
-	    {64, false, 0, good.avail, good.used},
-	    {64, false, good.desc + 1, good.avail, good.used},
-	    {64, false, good.desc, good.avail + 1, good.used},
-	    {64, false, good.desc, good.avail, good.used + 2},
-	    {64, false, good.desc, good.desc, good.used},
-	    {64, false, 1 << 20, good.avail, good.used},
-	    {64, false, good.desc, (1 << 20) - 4, good.used},
-	    {64, false, good.desc, good.avail, 0xd0000000},
-	    {64, false, good.desc | 1ULL << 32, good.avail, good.used},
+		{ 64, false, 0, 0, 0 },
+		{ 64, false, 0, good.avail, good.used },
+		{ 64, false, good.desc + 1, good.avail, good.used },
+		{ 64, false, good.desc, good.avail + 1, good.used },
+		{ 64, false, good.desc, good.avail, good.used + 2 },
+		{ 64, false, good.desc, good.desc, good.used },
+		{ 64, false, 1 << 20, good.avail, good.used },
+		{ 64, false, good.desc, (1 << 20) - 4, good.used },
+		{ 64, false, good.desc, good.avail, 0xd0000000 },
+		{ 64, false, good.desc | 1ULL << 32, good.avail, good.used },
 	};
 
 	to_features_ok(rig);
@@ -519,7 +519,7 @@ static void a_queue_can_be_made_unready_before_driver_ok(void **state)
 static void expect_frozen(struct rig *rig)
 {
 	const struct virtq_config before = rig->dev.queue[0];
-	const struct virtq_config other = {128, false, 0x10000, 0x20000, 0x30000};
+	const struct virtq_config other = { 128, false, 0x10000, 0x20000, 0x30000 };
 
 	set_queue(rig, 0, &other);
 	assert_memory_equal(&rig->dev.queue[0], &before, sizeof(before));
@@ -550,7 +550,7 @@ static void H18_everything_is_frozen_after_driver_ok(void **state)
 
 static void H19_queues_that_do_not_exist_read_0_and_ignore_writes(void **state)
 {
-	static const uint32_t bad[] = {2, 63, 64, 65, 0xffff, 0x10000, 0x80000000, 0xffffffff};
+	static const uint32_t bad[] = { 2, 63, 64, 65, 0xffff, 0x10000, 0x80000000, 0xffffffff };
 	struct rig *rig = rig_new();
 	struct virtq_config before[VIRTIO_MAX_QUEUES];
 
@@ -607,7 +607,7 @@ static void H25_config_reads_of_every_size_and_place(void **state)
 
 static void H25_config_offsets_that_wrap_read_0(void **state)
 {
-	static const uint64_t bad[] = {12, 255, 256, 0xffffffff, 0x100000000, ~0ULL, ~0ULL - 3};
+	static const uint64_t bad[] = { 12, 255, 256, 0xffffffff, 0x100000000, ~0ULL, ~0ULL - 3 };
 	struct rig *rig = rig_new();
 	uint32_t value;
 
@@ -691,41 +691,41 @@ static void init_refuses_what_no_device_has(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_regular_way_up_starts_the_device),
-	    cmocka_unit_test(a_device_starts_without_queues),
-	    cmocka_unit_test(reset_stops_the_device_and_forgets_everything),
-	    cmocka_unit_test(reset_of_a_device_not_started_asks_nothing_of_it),
-	    cmocka_unit_test(a_failed_start_needs_a_reset_and_says_so),
-	    cmocka_unit_test(a_broken_ring_shows_as_needs_reset_until_the_reset),
-	    cmocka_unit_test(H21_driver_ok_needs_features_ok),
-	    cmocka_unit_test(H21_features_ok_needs_a_driver),
-	    cmocka_unit_test(H21_bits_are_never_cleared),
-	    cmocka_unit_test(H21_all_ones_starts_nothing),
-	    cmocka_unit_test(H21_a_driver_cannot_set_needs_reset),
-	    cmocka_unit_test(H21_failed_does_not_stop_a_running_device),
-	    cmocka_unit_test(H21_many_resets_leave_nothing_behind),
-	    cmocka_unit_test(H22_nobody_sees_status_0_before_the_drain),
-	    cmocka_unit_test(features_are_read_in_two_words),
-	    cmocka_unit_test(driver_features_read_back),
-	    cmocka_unit_test(H24_features_not_offered_are_refused),
-	    cmocka_unit_test(H24_features_without_version_1_are_refused),
-	    cmocka_unit_test(H24_features_are_final_after_features_ok),
-	    cmocka_unit_test(queue_registers_read_back),
-	    cmocka_unit_test(H17_bad_sizes_are_refused_at_ready),
-	    cmocka_unit_test(H17_bad_areas_are_refused_at_ready),
-	    cmocka_unit_test(H17_ready_needs_features_ok),
-	    cmocka_unit_test(a_queue_can_be_made_unready_before_driver_ok),
-	    cmocka_unit_test(H18_a_ready_queue_is_frozen),
-	    cmocka_unit_test(H18_everything_is_frozen_after_driver_ok),
-	    cmocka_unit_test(H19_queues_that_do_not_exist_read_0_and_ignore_writes),
-	    cmocka_unit_test(a_kick_rings_the_doorbell_and_never_blocks),
-	    cmocka_unit_test(H25_config_reads_of_every_size_and_place),
-	    cmocka_unit_test(H25_config_offsets_that_wrap_read_0),
-	    cmocka_unit_test(H25_a_full_config_space_reads_to_its_end),
-	    cmocka_unit_test(config_writes_reach_the_device),
-	    cmocka_unit_test(H25_read_only_config_ignores_writes),
-	    cmocka_unit_test(H25_generation_changes_with_the_bytes_only),
-	    cmocka_unit_test(init_refuses_what_no_device_has),
+		cmocka_unit_test(the_regular_way_up_starts_the_device),
+		cmocka_unit_test(a_device_starts_without_queues),
+		cmocka_unit_test(reset_stops_the_device_and_forgets_everything),
+		cmocka_unit_test(reset_of_a_device_not_started_asks_nothing_of_it),
+		cmocka_unit_test(a_failed_start_needs_a_reset_and_says_so),
+		cmocka_unit_test(a_broken_ring_shows_as_needs_reset_until_the_reset),
+		cmocka_unit_test(H21_driver_ok_needs_features_ok),
+		cmocka_unit_test(H21_features_ok_needs_a_driver),
+		cmocka_unit_test(H21_bits_are_never_cleared),
+		cmocka_unit_test(H21_all_ones_starts_nothing),
+		cmocka_unit_test(H21_a_driver_cannot_set_needs_reset),
+		cmocka_unit_test(H21_failed_does_not_stop_a_running_device),
+		cmocka_unit_test(H21_many_resets_leave_nothing_behind),
+		cmocka_unit_test(H22_nobody_sees_status_0_before_the_drain),
+		cmocka_unit_test(features_are_read_in_two_words),
+		cmocka_unit_test(driver_features_read_back),
+		cmocka_unit_test(H24_features_not_offered_are_refused),
+		cmocka_unit_test(H24_features_without_version_1_are_refused),
+		cmocka_unit_test(H24_features_are_final_after_features_ok),
+		cmocka_unit_test(queue_registers_read_back),
+		cmocka_unit_test(H17_bad_sizes_are_refused_at_ready),
+		cmocka_unit_test(H17_bad_areas_are_refused_at_ready),
+		cmocka_unit_test(H17_ready_needs_features_ok),
+		cmocka_unit_test(a_queue_can_be_made_unready_before_driver_ok),
+		cmocka_unit_test(H18_a_ready_queue_is_frozen),
+		cmocka_unit_test(H18_everything_is_frozen_after_driver_ok),
+		cmocka_unit_test(H19_queues_that_do_not_exist_read_0_and_ignore_writes),
+		cmocka_unit_test(a_kick_rings_the_doorbell_and_never_blocks),
+		cmocka_unit_test(H25_config_reads_of_every_size_and_place),
+		cmocka_unit_test(H25_config_offsets_that_wrap_read_0),
+		cmocka_unit_test(H25_a_full_config_space_reads_to_its_end),
+		cmocka_unit_test(config_writes_reach_the_device),
+		cmocka_unit_test(H25_read_only_config_ignores_writes),
+		cmocka_unit_test(H25_generation_changes_with_the_bytes_only),
+		cmocka_unit_test(init_refuses_what_no_device_has),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,7 @@ static void rig_config_write(struct virtio_dev *dev, unsigned off, const void *d
 	memcpy(dev->config + off, data, len);
 }
 
-static const struct virtio_dev_ops rig_ops = {rig_start, rig_reset, rig_config_write};
+static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, rig_config_write };
 
 static struct rig *rig_without_mmio(void)
 {
@@ -234,7 +234,7 @@ static void H19_a_kick_that_kvm_did_not_catch_still_kicks(void **state)
 
 static void H19_kicks_of_no_queue_or_odd_width_are_dropped(void **state)
 {
-	static const uint32_t bad[] = {NQUEUES, 64, 0xffff, 0x10000, 0x80000000, 0xffffffff};
+	static const uint32_t bad[] = { NQUEUES, 64, 0xffff, 0x10000, 0x80000000, 0xffffffff };
 	struct rig *rig = rig_new(state);
 	const uint64_t zero = 0;
 
@@ -250,7 +250,7 @@ static void H19_kicks_of_no_queue_or_odd_width_are_dropped(void **state)
 
 static void H19_a_selector_of_no_queue_reads_0_and_drops_writes(void **state)
 {
-	static const uint32_t bad[] = {NQUEUES, 63, 64, 0xffff, 0x80000000, 0xffffffff};
+	static const uint32_t bad[] = { NQUEUES, 63, 64, 0xffff, 0x80000000, 0xffffffff };
 	struct rig *rig = rig_new(state);
 	struct virtq_config before[VIRTIO_MAX_QUEUES];
 
@@ -399,25 +399,25 @@ static void a_failed_start_shows_needs_reset_and_interrupts(void **state)
 /* ---- the page against the exits -------------------------------------------------------------- */
 
 static const uint16_t written[] = {
-    VIRTIO_MMIO_DEVICE_FEATURES_SEL,
-    VIRTIO_MMIO_DRIVER_FEATURES,
-    VIRTIO_MMIO_DRIVER_FEATURES_SEL,
-    VIRTIO_MMIO_QUEUE_SEL,
-    VIRTIO_MMIO_QUEUE_NUM,
-    VIRTIO_MMIO_QUEUE_READY,
-    VIRTIO_MMIO_QUEUE_NOTIFY,
-    VIRTIO_MMIO_INTERRUPT_ACK,
-    VIRTIO_MMIO_STATUS,
-    VIRTIO_MMIO_QUEUE_DESC_LOW,
-    VIRTIO_MMIO_QUEUE_AVAIL_LOW,
-    VIRTIO_MMIO_QUEUE_USED_HIGH,
-    VIRTIO_MMIO_CONFIG + 4,
-    VIRTIO_MMIO_CONFIG + 15,
-    0xfc,
-    0xffc,
+	VIRTIO_MMIO_DEVICE_FEATURES_SEL,
+	VIRTIO_MMIO_DRIVER_FEATURES,
+	VIRTIO_MMIO_DRIVER_FEATURES_SEL,
+	VIRTIO_MMIO_QUEUE_SEL,
+	VIRTIO_MMIO_QUEUE_NUM,
+	VIRTIO_MMIO_QUEUE_READY,
+	VIRTIO_MMIO_QUEUE_NOTIFY,
+	VIRTIO_MMIO_INTERRUPT_ACK,
+	VIRTIO_MMIO_STATUS,
+	VIRTIO_MMIO_QUEUE_DESC_LOW,
+	VIRTIO_MMIO_QUEUE_AVAIL_LOW,
+	VIRTIO_MMIO_QUEUE_USED_HIGH,
+	VIRTIO_MMIO_CONFIG + 4,
+	VIRTIO_MMIO_CONFIG + 15,
+	0xfc,
+	0xffc,
 };
 
-static const uint32_t values[] = {0, 1, 2, 3, 7, 0xb, 0xf, 0x80, 64, 256, 0x10001, 0xffffffff};
+static const uint32_t values[] = { 0, 1, 2, 3, 7, 0xb, 0xf, 0x80, 64, 256, 0x10001, 0xffffffff };
 
 #define PICK(array, random) ((array)[(random) % (sizeof(array) / sizeof((array)[0]))])
 
@@ -569,8 +569,8 @@ static void a_refresh_loses_no_bit_of_another_thread(void **state)
 
 static void pages_are_one_read_only_slot(void **state)
 {
-	const struct vm vm = {.fd = VM_FD, .kvm_fd = VM_FD};
-	struct virtio_mmio_pages pages = {0};
+	const struct vm vm = { .fd = VM_FD, .kvm_fd = VM_FD };
+	struct virtio_mmio_pages pages = { 0 };
 
 	fake_kvm_reset();
 	assert_true(virtio_mmio_pages_possible(&vm));
@@ -591,8 +591,8 @@ static void pages_are_one_read_only_slot(void **state)
 
 static void pages_that_kvm_refuses_are_an_error(void **state)
 {
-	const struct vm vm = {.fd = VM_FD, .kvm_fd = VM_FD};
-	struct virtio_mmio_pages pages = {0};
+	const struct vm vm = { .fd = VM_FD, .kvm_fd = VM_FD };
+	struct virtio_mmio_pages pages = { 0 };
 	struct error err;
 
 	fake_kvm_reset();
@@ -639,7 +639,7 @@ static void H25_config_space_takes_every_width(void **state)
 				assert_int_equal(data[i], off + i < 16 ? 0xa0 + off + i : 0);
 		}
 	}
-	bus_read(&rig->vm.mmio, BASE + VIRTIO_MMIO_SIZE - 4, &(uint32_t){1}, 4);
+	bus_read(&rig->vm.mmio, BASE + VIRTIO_MMIO_SIZE - 4, &(uint32_t){ 1 }, 4);
 	rig_free(rig);
 }
 
@@ -658,7 +658,7 @@ static void H25_config_writes_change_the_generation(void **state)
 
 static void H24_registers_of_version_1_do_not_exist(void **state)
 {
-	static const uint16_t old[] = {0x28, 0x3c, 0x40}; /* page size, align, PFN */
+	static const uint16_t old[] = { 0x28, 0x3c, 0x40 }; /* page size, align, PFN */
 	struct rig *rig = rig_new(state);
 	const struct virtq_config before = rig->dev.queue[0];
 
@@ -766,32 +766,32 @@ int main(void)
 {
 	bool page = true;
 	const struct CMUnitTest tests[] = {
-	    BOTH(the_registers_identify_the_device),
-	    BOTH(a_driver_can_bring_the_device_up_and_reset_it),
-	    BOTH(each_queue_has_its_ioeventfd),
-	    BOTH(H19_a_kick_that_kvm_did_not_catch_still_kicks),
-	    BOTH(H19_kicks_of_no_queue_or_odd_width_are_dropped),
-	    BOTH(H19_a_selector_of_no_queue_reads_0_and_drops_writes),
-	    EXITS(the_line_sets_status_and_interrupts),
-	    BOTH(reset_clears_the_interrupt_status),
-	    EXITS(acknowledging_loses_no_bit_of_another_thread),
-	    PAGE(with_a_page_used_buffers_are_acknowledged_without_an_exit),
-	    PAGE(with_a_page_a_configuration_interrupt_shows_until_acknowledged),
-	    BOTH(needs_reset_shows_at_once),
-	    BOTH(a_failed_start_shows_needs_reset_and_interrupts),
-	    PAGE(the_page_reads_as_the_exits_do_after_every_write),
-	    PAGE(vcpus_that_race_for_a_selector_leave_a_true_page),
-	    PAGE(a_refresh_loses_no_bit_of_another_thread),
-	    EXITS(pages_are_one_read_only_slot),
-	    EXITS(pages_that_kvm_refuses_are_an_error),
-	    EXITS(H25_registers_answer_to_aligned_words_only),
-	    BOTH(H25_config_space_takes_every_width),
-	    BOTH(H25_config_writes_change_the_generation),
-	    BOTH(H24_registers_of_version_1_do_not_exist),
-	    BOTH(H24_features_without_version_1_are_refused),
-	    BOTH(H17_a_bad_queue_stays_not_ready),
-	    BOTH(H18_writes_after_driver_ok_change_nothing),
-	    BOTH(init_leaves_nothing_behind_when_kvm_refuses),
+		BOTH(the_registers_identify_the_device),
+		BOTH(a_driver_can_bring_the_device_up_and_reset_it),
+		BOTH(each_queue_has_its_ioeventfd),
+		BOTH(H19_a_kick_that_kvm_did_not_catch_still_kicks),
+		BOTH(H19_kicks_of_no_queue_or_odd_width_are_dropped),
+		BOTH(H19_a_selector_of_no_queue_reads_0_and_drops_writes),
+		EXITS(the_line_sets_status_and_interrupts),
+		BOTH(reset_clears_the_interrupt_status),
+		EXITS(acknowledging_loses_no_bit_of_another_thread),
+		PAGE(with_a_page_used_buffers_are_acknowledged_without_an_exit),
+		PAGE(with_a_page_a_configuration_interrupt_shows_until_acknowledged),
+		BOTH(needs_reset_shows_at_once),
+		BOTH(a_failed_start_shows_needs_reset_and_interrupts),
+		PAGE(the_page_reads_as_the_exits_do_after_every_write),
+		PAGE(vcpus_that_race_for_a_selector_leave_a_true_page),
+		PAGE(a_refresh_loses_no_bit_of_another_thread),
+		EXITS(pages_are_one_read_only_slot),
+		EXITS(pages_that_kvm_refuses_are_an_error),
+		EXITS(H25_registers_answer_to_aligned_words_only),
+		BOTH(H25_config_space_takes_every_width),
+		BOTH(H25_config_writes_change_the_generation),
+		BOTH(H24_registers_of_version_1_do_not_exist),
+		BOTH(H24_features_without_version_1_are_refused),
+		BOTH(H17_a_bad_queue_stays_not_ready),
+		BOTH(H18_writes_after_driver_ok_change_nothing),
+		BOTH(init_leaves_nothing_behind_when_kvm_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

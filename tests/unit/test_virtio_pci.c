@@ -56,7 +56,7 @@ static void rig_config_write(struct virtio_dev *dev, unsigned off, const void *d
 	memcpy(dev->config + off, data, len);
 }
 
-static const struct virtio_dev_ops rig_ops = {rig_start, rig_reset, rig_config_write};
+static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, rig_config_write };
 
 static struct rig *rig_without_pci(void)
 {
@@ -255,10 +255,10 @@ static void every_capability_is_there_and_inside_the_bar(void **state)
 		uint8_t type;
 		uint32_t off, len;
 	} areas[] = {
-	    {VIRTIO_PCI_CAP_COMMON_CFG, 0, sizeof(struct virtio_pci_common_cfg)},
-	    {VIRTIO_PCI_CAP_ISR_CFG, 0x1000, 1},
-	    {VIRTIO_PCI_CAP_DEVICE_CFG, 0x2000, VIRTIO_CONFIG_MAX},
-	    {VIRTIO_PCI_CAP_NOTIFY_CFG, 0x3000, 4 * NQUEUES},
+		{ VIRTIO_PCI_CAP_COMMON_CFG, 0, sizeof(struct virtio_pci_common_cfg) },
+		{ VIRTIO_PCI_CAP_ISR_CFG, 0x1000, 1 },
+		{ VIRTIO_PCI_CAP_DEVICE_CFG, 0x2000, VIRTIO_CONFIG_MAX },
+		{ VIRTIO_PCI_CAP_NOTIFY_CFG, 0x3000, 4 * NQUEUES },
 	};
 	struct rig *rig = rig_new();
 	unsigned cap;
@@ -342,9 +342,9 @@ static void common_fields_read_back(void **state)
 static void H25_fields_answer_to_their_own_width_only(void **state)
 {
 	static const uint8_t width[56] = {
-	    [0] = 4,  [4] = 4,	[8] = 4,  [12] = 4, [16] = 2, [18] = 2, [20] = 1,
-	    [21] = 1, [22] = 2, [24] = 2, [26] = 2, [28] = 2, [30] = 2, [32] = 4,
-	    [36] = 4, [40] = 4, [44] = 4, [48] = 4, [52] = 4,
+		[0] = 4,  [4] = 4,  [8] = 4,  [12] = 4, [16] = 2, [18] = 2, [20] = 1,
+		[21] = 1, [22] = 2, [24] = 2, [26] = 2, [28] = 2, [30] = 2, [32] = 4,
+		[36] = 4, [40] = 4, [44] = 4, [48] = 4, [52] = 4,
 	};
 	struct rig *rig = rig_new();
 
@@ -365,7 +365,7 @@ static void H25_fields_answer_to_their_own_width_only(void **state)
 
 static void H19_a_selector_of_no_queue_reads_0_and_drops_writes(void **state)
 {
-	static const uint16_t bad[] = {NQUEUES, 63, 64, 65, 0x8000, 0xffff};
+	static const uint16_t bad[] = { NQUEUES, 63, 64, 65, 0x8000, 0xffff };
 	struct rig *rig = rig_new();
 	struct virtq_config before[VIRTIO_MAX_QUEUES];
 
@@ -570,8 +570,9 @@ static void H27_toggling_memory_decode_costs_no_kvm_call(void **state)
 
 static void H27_a_bar_moved_onto_something_else_has_no_doorbells(void **state)
 {
-	static const uint32_t bad[] = {0,	   0x1000000,  0xd0000000,
-				       0xe0000000, 0xfee00000, 0xfffffff0};
+	static const uint32_t bad[] = {
+		0, 0x1000000, 0xd0000000, 0xe0000000, 0xfee00000, 0xfffffff0
+	};
 	struct rig *rig = rig_running();
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -655,7 +656,7 @@ static void a_queue_without_a_vector_only_sets_the_isr(void **state)
 
 static void H28_vectors_that_do_not_exist_read_back_as_none(void **state)
 {
-	static const uint16_t bad[] = {NVEC, NVEC + 1, 0x7ff, 65534, 0xffff};
+	static const uint16_t bad[] = { NVEC, NVEC + 1, 0x7ff, 65534, 0xffff };
 	struct rig *rig = rig_new();
 
 	enable_bar(rig);
@@ -743,10 +744,10 @@ static void H27_a_door_to_nowhere_reads_all_ones(void **state)
 		uint8_t bar;
 		uint32_t off, len;
 	} bad[] = {
-	    {1, 0, 4},		{6, 0, 4},	    {0xff, 0, 4},	{0, 0, 0},
-	    {0, 0, 3},		{0, 0, 8},	    {0, 0, 0xffffffff}, {0, 1, 4},
-	    {0, 2, 4},		{0, 0x8000, 4},	    {0, 0x8000, 1},	{0, 0x7ffd, 4},
-	    {0, 0xfffffffc, 4}, {0, 0xffffffff, 1}, {0, 0x80000000, 4}, {0, 0x10000, 2},
+		{ 1, 0, 4 },	      { 6, 0, 4 },	    { 0xff, 0, 4 },	  { 0, 0, 0 },
+		{ 0, 0, 3 },	      { 0, 0, 8 },	    { 0, 0, 0xffffffff }, { 0, 1, 4 },
+		{ 0, 2, 4 },	      { 0, 0x8000, 4 },	    { 0, 0x8000, 1 },	  { 0, 0x7ffd, 4 },
+		{ 0, 0xfffffffc, 4 }, { 0, 0xffffffff, 1 }, { 0, 0x80000000, 4 }, { 0, 0x10000, 2 },
 	};
 	struct rig *rig = rig_new();
 
@@ -824,38 +825,38 @@ static void init_leaves_nothing_behind_when_the_bus_is_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_header_is_that_of_a_modern_device),
-	    cmocka_unit_test(every_capability_is_there_and_inside_the_bar),
-	    cmocka_unit_test(H27_capabilities_are_read_only),
-	    cmocka_unit_test(a_driver_can_bring_the_device_up_and_reset_it),
-	    cmocka_unit_test(common_fields_read_back),
-	    cmocka_unit_test(H25_fields_answer_to_their_own_width_only),
-	    cmocka_unit_test(H19_a_selector_of_no_queue_reads_0_and_drops_writes),
-	    cmocka_unit_test(queue_enable_takes_1_only),
-	    cmocka_unit_test(H17_a_bad_queue_stays_disabled),
-	    cmocka_unit_test(H18_writes_after_driver_ok_change_nothing),
-	    cmocka_unit_test(H24_a_driver_without_version_1_is_refused),
-	    cmocka_unit_test(H25_device_config_takes_every_width),
-	    cmocka_unit_test(reading_the_isr_clears_it),
-	    cmocka_unit_test(H26_every_byte_of_the_bar_bears_every_access),
-	    cmocka_unit_test(each_queue_has_its_own_doorbell_of_any_length_and_value),
-	    cmocka_unit_test(without_any_length_doorbells_are_two_bytes),
-	    cmocka_unit_test(H19_a_doorbell_that_kvm_did_not_catch_still_kicks),
-	    cmocka_unit_test(H27_doorbells_follow_the_bar),
-	    cmocka_unit_test(H27_toggling_memory_decode_costs_no_kvm_call),
-	    cmocka_unit_test(H27_a_bar_moved_onto_something_else_has_no_doorbells),
-	    cmocka_unit_test(H27_a_refused_doorbell_takes_the_slow_way),
-	    cmocka_unit_test(each_queue_interrupts_by_its_vector),
-	    cmocka_unit_test(queues_may_share_a_vector),
-	    cmocka_unit_test(a_queue_without_a_vector_only_sets_the_isr),
-	    cmocka_unit_test(H28_vectors_that_do_not_exist_read_back_as_none),
-	    cmocka_unit_test(H28_the_function_mask_works_through_configuration_space),
-	    cmocka_unit_test(H28_writes_to_the_pending_bits_are_dropped),
-	    cmocka_unit_test(H22_no_interrupt_from_before_the_reset_comes_after_it),
-	    cmocka_unit_test(the_door_leads_into_the_bar_without_decoding),
-	    cmocka_unit_test(H27_a_door_to_nowhere_reads_all_ones),
-	    cmocka_unit_test(H27_two_vcpus_fight_over_one_function),
-	    cmocka_unit_test(init_leaves_nothing_behind_when_the_bus_is_full),
+		cmocka_unit_test(the_header_is_that_of_a_modern_device),
+		cmocka_unit_test(every_capability_is_there_and_inside_the_bar),
+		cmocka_unit_test(H27_capabilities_are_read_only),
+		cmocka_unit_test(a_driver_can_bring_the_device_up_and_reset_it),
+		cmocka_unit_test(common_fields_read_back),
+		cmocka_unit_test(H25_fields_answer_to_their_own_width_only),
+		cmocka_unit_test(H19_a_selector_of_no_queue_reads_0_and_drops_writes),
+		cmocka_unit_test(queue_enable_takes_1_only),
+		cmocka_unit_test(H17_a_bad_queue_stays_disabled),
+		cmocka_unit_test(H18_writes_after_driver_ok_change_nothing),
+		cmocka_unit_test(H24_a_driver_without_version_1_is_refused),
+		cmocka_unit_test(H25_device_config_takes_every_width),
+		cmocka_unit_test(reading_the_isr_clears_it),
+		cmocka_unit_test(H26_every_byte_of_the_bar_bears_every_access),
+		cmocka_unit_test(each_queue_has_its_own_doorbell_of_any_length_and_value),
+		cmocka_unit_test(without_any_length_doorbells_are_two_bytes),
+		cmocka_unit_test(H19_a_doorbell_that_kvm_did_not_catch_still_kicks),
+		cmocka_unit_test(H27_doorbells_follow_the_bar),
+		cmocka_unit_test(H27_toggling_memory_decode_costs_no_kvm_call),
+		cmocka_unit_test(H27_a_bar_moved_onto_something_else_has_no_doorbells),
+		cmocka_unit_test(H27_a_refused_doorbell_takes_the_slow_way),
+		cmocka_unit_test(each_queue_interrupts_by_its_vector),
+		cmocka_unit_test(queues_may_share_a_vector),
+		cmocka_unit_test(a_queue_without_a_vector_only_sets_the_isr),
+		cmocka_unit_test(H28_vectors_that_do_not_exist_read_back_as_none),
+		cmocka_unit_test(H28_the_function_mask_works_through_configuration_space),
+		cmocka_unit_test(H28_writes_to_the_pending_bits_are_dropped),
+		cmocka_unit_test(H22_no_interrupt_from_before_the_reset_comes_after_it),
+		cmocka_unit_test(the_door_leads_into_the_bar_without_decoding),
+		cmocka_unit_test(H27_a_door_to_nowhere_reads_all_ones),
+		cmocka_unit_test(H27_two_vcpus_fight_over_one_function),
+		cmocka_unit_test(init_leaves_nothing_behind_when_the_bus_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static int pop(struct rig *rig)
 /* One readable buffer of `len` bytes, published. */
 static int offer_one(struct rig *rig, uint32_t len)
 {
-	int head = fake_queue_add(&rig->drv, &(struct fake_buf){BUFFER, len, 0}, 1, len);
+	int head = fake_queue_add(&rig->drv, &(struct fake_buf){ BUFFER, len, 0 }, 1, len);
 
 	fake_queue_publish(&rig->drv);
 	return head;
@@ -90,7 +90,7 @@ static void start_takes_every_power_of_two(void **state)
 
 static void H17_start_refuses_bad_sizes(void **state)
 {
-	static const uint16_t sizes[] = {0, 3, 6, 255, 1023, 2048, 32768, 65535};
+	static const uint16_t sizes[] = { 0, 3, 6, 255, 1023, 2048, 32768, 65535 };
 	struct rig *rig = rig_new(1024, 0);
 	struct virtq_config config = rig->drv.config;
 
@@ -110,29 +110,29 @@ static void H17_start_refuses_bad_areas(void **state)
 	const struct {
 		gpa_t desc, avail, used;
 	} bad[] = {
-	    {0, good.avail, good.used},
-	    {good.desc, 0, good.used},
-	    {good.desc, good.avail, 0},
-	    {good.desc + 8, good.avail, good.used},
-	    {good.desc, good.avail + 1, good.used},
-	    {good.desc, good.avail, good.used + 2},
-	    {RAM_END, good.avail, good.used},
-	    {RAM_END - 4096 + 16, good.avail, good.used},
-	    {good.desc, RAM_END - avail_len + 2, good.used},
-	    {good.desc, good.avail, ((RAM_END - used_len) & ~3ULL) + 4},
-	    {good.desc, good.avail, RAM_BASE - 4},
-	    {~15ULL, good.avail, good.used},
-	    {good.desc, ~1ULL, good.used},
-	    {good.desc, good.avail, ~3ULL},
-	    {good.desc, good.desc, good.used},
-	    {good.desc, good.desc + 4094, good.used},
-	    {good.desc, good.avail, good.avail},
-	    {good.desc, good.avail, good.desc - 4},
-	    {good.desc, good.used + 2052, good.used},
+		{ 0, good.avail, good.used },
+		{ good.desc, 0, good.used },
+		{ good.desc, good.avail, 0 },
+		{ good.desc + 8, good.avail, good.used },
+		{ good.desc, good.avail + 1, good.used },
+		{ good.desc, good.avail, good.used + 2 },
+		{ RAM_END, good.avail, good.used },
+		{ RAM_END - 4096 + 16, good.avail, good.used },
+		{ good.desc, RAM_END - avail_len + 2, good.used },
+		{ good.desc, good.avail, ((RAM_END - used_len) & ~3ULL) + 4 },
+		{ good.desc, good.avail, RAM_BASE - 4 },
+		{ ~15ULL, good.avail, good.used },
+		{ good.desc, ~1ULL, good.used },
+		{ good.desc, good.avail, ~3ULL },
+		{ good.desc, good.desc, good.used },
+		{ good.desc, good.desc + 4094, good.used },
+		{ good.desc, good.avail, good.avail },
+		{ good.desc, good.avail, good.desc - 4 },
+		{ good.desc, good.used + 2052, good.used },
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		struct virtq_config config = {256, true, bad[i].desc, bad[i].avail, bad[i].used};
+		struct virtq_config config = { 256, true, bad[i].desc, bad[i].avail, bad[i].used };
 
 		assert_int_equal(start_with(rig, config), -EINVAL);
 		assert_int_equal(rig->vq.size, 0);
@@ -195,9 +195,9 @@ static void pop_of_an_empty_ring_is_0(void **state)
 static void pop_translates_a_chain(void **state)
 {
 	struct rig *rig = rig_new(8, 0);
-	const struct fake_buf bufs[] = {{BUFFER, 16, 0},
-					{BUFFER + 512, 512, W},
-					{BUFFER + 100, 1, W}};
+	const struct fake_buf bufs[] = { { BUFFER, 16, 0 },
+					 { BUFFER + 512, 512, W },
+					 { BUFFER + 100, 1, W } };
 	int head = fake_queue_add(&rig->drv, bufs, 3, 0);
 
 	fake_queue_publish(&rig->drv);
@@ -223,7 +223,7 @@ static void pop_translates_a_chain(void **state)
 static void pop_follows_an_indirect_table(void **state)
 {
 	struct rig *rig = rig_new(8, F_INDIRECT);
-	const struct fake_buf bufs[] = {{BUFFER, 16, 0}, {BUFFER + 512, 512, W}};
+	const struct fake_buf bufs[] = { { BUFFER, 16, 0 }, { BUFFER + 512, 512, W } };
 	int head = fake_queue_add_indirect(&rig->drv, bufs, 2, 0);
 
 	fake_queue_publish(&rig->drv);
@@ -243,8 +243,8 @@ static void pop_follows_a_chain_that_ends_indirect(void **state)
 
 	fake_queue_set_desc(&rig->drv, 0, BUFFER, 16, NEXT, 1);
 	fake_queue_set_desc(&rig->drv, 1, table, 32, INDIRECT, 0);
-	d[0] = (struct vring_desc){BUFFER + 16, 8, NEXT, 1};
-	d[1] = (struct vring_desc){BUFFER + 32, 4, W, 0};
+	d[0] = (struct vring_desc){ BUFFER + 16, 8, NEXT, 1 };
+	d[1] = (struct vring_desc){ BUFFER + 32, 4, W, 0 };
 	fake_queue_offer(&rig->drv, 0);
 	fake_queue_publish(&rig->drv);
 	assert_int_equal(pop(rig), 1);
@@ -258,7 +258,7 @@ static void pop_takes_an_unaligned_indirect_table(void **state)
 {
 	struct rig *rig = rig_new(8, F_INDIRECT);
 	gpa_t table = fake_guest_alloc(&rig->guest, 64, 16) + 3;
-	const struct vring_desc d = {BUFFER, 77, W, 0};
+	const struct vring_desc d = { BUFFER, 77, W, 0 };
 
 	memcpy(fake_guest_ptr(&rig->guest, table), &d, sizeof(d));
 	fake_queue_set_desc(&rig->drv, 0, table, 16, INDIRECT, 0);
@@ -272,11 +272,9 @@ static void pop_takes_an_unaligned_indirect_table(void **state)
 static void pop_leaves_empty_buffers_out(void **state)
 {
 	struct rig *rig = rig_new(8, 0);
-	const struct fake_buf bufs[] = {{0, 0, 0},
-					{BUFFER, 16, 0},
-					{~0ULL, 0, W},
-					{0, 0, 0},
-					{BUFFER, 1, W}};
+	const struct fake_buf bufs[] = {
+		{ 0, 0, 0 }, { BUFFER, 16, 0 }, { ~0ULL, 0, W }, { 0, 0, 0 }, { BUFFER, 1, W }
+	};
 
 	fake_queue_add(&rig->drv, bufs, 5, 0);
 	fake_queue_publish(&rig->drv);
@@ -310,7 +308,7 @@ static void unpop_gives_the_same_chain_again(void **state)
 
 static void H1_an_index_jump_breaks_the_ring(void **state)
 {
-	static const uint16_t jump[] = {9, 10, 0x8000, 0xffff};
+	static const uint16_t jump[] = { 9, 10, 0x8000, 0xffff };
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct rig *rig = rig_new(8, 0);
@@ -359,7 +357,7 @@ static void H1_the_index_wraps_at_65536(void **state)
 
 static void H2_a_head_out_of_range_breaks_the_ring(void **state)
 {
-	static const uint16_t heads[] = {8, 9, 0x7fff, 0xffff};
+	static const uint16_t heads[] = { 8, 9, 0x7fff, 0xffff };
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct rig *rig = rig_new(8, 0);
@@ -430,7 +428,7 @@ static void H3_a_cycle_in_bad_order_breaks_the_ring(void **state)
 
 static void H3_next_out_of_range_breaks_the_ring(void **state)
 {
-	static const uint16_t next[] = {8, 255, 0xffff};
+	static const uint16_t next[] = { 8, 255, 0xffff };
 
 	for (unsigned i = 0; i < 3; i++) {
 		struct rig *rig = rig_new(8, 0);
@@ -446,7 +444,7 @@ static void H3_a_chain_as_long_as_the_ring_works(void **state)
 	struct fake_buf bufs[64];
 
 	for (unsigned i = 0; i < 64; i++)
-		bufs[i] = (struct fake_buf){BUFFER + i, 1, i < 32 ? 0 : W};
+		bufs[i] = (struct fake_buf){ BUFFER + i, 1, i < 32 ? 0 : W };
 	assert_int_equal(fake_queue_add(&rig->drv, bufs, 64, 0), 0);
 	fake_queue_publish(&rig->drv);
 	assert_int_equal(pop(rig), 1);
@@ -462,7 +460,7 @@ static int pop_long_chain(unsigned n, bool indirect)
 	int ret;
 
 	for (unsigned i = 0; i < n; i++)
-		bufs[i] = (struct fake_buf){BUFFER + i, 1, i ? W : 0};
+		bufs[i] = (struct fake_buf){ BUFFER + i, 1, i ? W : 0 };
 	if (indirect)
 		assert_int_equal(fake_queue_add_indirect(&rig->drv, bufs, n, 0), 0);
 	else
@@ -490,7 +488,7 @@ static void an_indirect_chain_may_be_longer_than_the_ring(void **state)
 	struct fake_buf bufs[100];
 
 	for (unsigned i = 0; i < 100; i++)
-		bufs[i] = (struct fake_buf){BUFFER + i, 1, 0};
+		bufs[i] = (struct fake_buf){ BUFFER + i, 1, 0 };
 	fake_queue_add_indirect(&rig->drv, bufs, 100, 0);
 	fake_queue_publish(&rig->drv);
 	assert_int_equal(pop(rig), 1);
@@ -534,7 +532,7 @@ static struct rig *rig_indirect(uint64_t features, struct vring_desc ring, gpa_t
 	struct vring_desc *d = fake_guest_ptr(&rig->guest, gpa);
 
 	for (unsigned i = 0; i < 8; i++)
-		d[i] = (struct vring_desc){BUFFER, 1, 0, 0};
+		d[i] = (struct vring_desc){ BUFFER, 1, 0, 0 };
 	if (!ring.addr)
 		ring.addr = gpa;
 	rig->drv.desc[0] = ring;
@@ -545,23 +543,23 @@ static struct rig *rig_indirect(uint64_t features, struct vring_desc ring, gpa_t
 
 static void H5_indirect_needs_the_feature(void **state)
 {
-	expect_broken(rig_indirect(F_EVENT, (struct vring_desc){0, 16, INDIRECT, 0}, NULL), 0);
+	expect_broken(rig_indirect(F_EVENT, (struct vring_desc){ 0, 16, INDIRECT, 0 }, NULL), 0);
 }
 
 static void H5_indirect_with_next_breaks_the_ring(void **state)
 {
-	struct vring_desc ring = {0, 16, INDIRECT | NEXT, 1};
+	struct vring_desc ring = { 0, 16, INDIRECT | NEXT, 1 };
 
 	expect_broken(rig_indirect(F_INDIRECT, ring, NULL), 0);
 }
 
 static void H5_bad_table_lengths_break_the_ring(void **state)
 {
-	static const uint32_t len[] = {0,	   1,	      15, 17, 40, 16 * VIRTQ_MAX_SIZE + 16,
-				       0xfffffff0, 0xffffffff};
+	static const uint32_t len[] = { 0,	    1,	       15, 17, 40, 16 * VIRTQ_MAX_SIZE + 16,
+					0xfffffff0, 0xffffffff };
 
 	for (unsigned i = 0; i < sizeof(len) / sizeof(*len); i++) {
-		struct vring_desc ring = {0, len[i], INDIRECT, 0};
+		struct vring_desc ring = { 0, len[i], INDIRECT, 0 };
 
 		expect_broken(rig_indirect(F_INDIRECT, ring, NULL), 0);
 	}
@@ -569,10 +567,10 @@ static void H5_bad_table_lengths_break_the_ring(void **state)
 
 static void H5_a_table_outside_ram_breaks_the_ring(void **state)
 {
-	static const gpa_t addr[] = {RAM_END - 16, RAM_END, RAM_BASE - 16, ~15ULL, 16};
+	static const gpa_t addr[] = { RAM_END - 16, RAM_END, RAM_BASE - 16, ~15ULL, 16 };
 
 	for (unsigned i = 0; i < sizeof(addr) / sizeof(*addr); i++) {
-		struct vring_desc ring = {addr[i], 32, INDIRECT, 0};
+		struct vring_desc ring = { addr[i], 32, INDIRECT, 0 };
 
 		expect_broken(rig_indirect(F_INDIRECT, ring, NULL), 0);
 	}
@@ -581,10 +579,11 @@ static void H5_a_table_outside_ram_breaks_the_ring(void **state)
 static void H5_a_nested_table_breaks_the_ring(void **state)
 {
 	gpa_t table;
-	struct rig *rig = rig_indirect(F_INDIRECT, (struct vring_desc){0, 32, INDIRECT, 0}, &table);
+	struct rig *rig =
+		rig_indirect(F_INDIRECT, (struct vring_desc){ 0, 32, INDIRECT, 0 }, &table);
 	struct vring_desc *d = fake_guest_ptr(&rig->guest, table);
 
-	d[0] = (struct vring_desc){table + 64, 16, INDIRECT, 0};
+	d[0] = (struct vring_desc){ table + 64, 16, INDIRECT, 0 };
 	expect_broken(rig, 0);
 }
 
@@ -600,7 +599,8 @@ static void H5_the_rings_own_table_as_indirect_breaks_the_ring(void **state)
 static void H5_next_beyond_the_table_breaks_the_ring(void **state)
 {
 	gpa_t table;
-	struct rig *rig = rig_indirect(F_INDIRECT, (struct vring_desc){0, 32, INDIRECT, 0}, &table);
+	struct rig *rig =
+		rig_indirect(F_INDIRECT, (struct vring_desc){ 0, 32, INDIRECT, 0 }, &table);
 	struct vring_desc *d = fake_guest_ptr(&rig->guest, table);
 
 	d[0].flags = NEXT;
@@ -611,7 +611,8 @@ static void H5_next_beyond_the_table_breaks_the_ring(void **state)
 static void H5_a_loop_in_the_table_breaks_the_ring(void **state)
 {
 	gpa_t table;
-	struct rig *rig = rig_indirect(F_INDIRECT, (struct vring_desc){0, 32, INDIRECT, 0}, &table);
+	struct rig *rig =
+		rig_indirect(F_INDIRECT, (struct vring_desc){ 0, 32, INDIRECT, 0 }, &table);
 	struct vring_desc *d = fake_guest_ptr(&rig->guest, table);
 
 	d[0].flags = NEXT;
@@ -622,10 +623,9 @@ static void H5_a_loop_in_the_table_breaks_the_ring(void **state)
 static void H6_readable_after_writable_shows_nothing_and_goes_on(void **state)
 {
 	struct rig *rig = rig_new(8, 0);
-	const struct fake_buf bufs[] = {{BUFFER, 16, 0},
-					{BUFFER, 512, W},
-					{BUFFER, 8, 0},
-					{BUFFER, 1, W}};
+	const struct fake_buf bufs[] = {
+		{ BUFFER, 16, 0 }, { BUFFER, 512, W }, { BUFFER, 8, 0 }, { BUFFER, 1, W }
+	};
 	struct fake_done done;
 	int head = fake_queue_add(&rig->drv, bufs, 4, 7);
 
@@ -651,7 +651,7 @@ static void H8_lengths_are_summed_in_64_bits(void **state)
 	struct fake_buf bufs[128];
 
 	for (unsigned i = 0; i < 128; i++)
-		bufs[i] = (struct fake_buf){BUFFER, 0xffffffff, i < 64 ? 0 : W};
+		bufs[i] = (struct fake_buf){ BUFFER, 0xffffffff, i < 64 ? 0 : W };
 	fake_queue_add(&rig->drv, bufs, 128, 0);
 	fake_queue_publish(&rig->drv);
 	assert_int_equal(pop(rig), 1);
@@ -670,24 +670,24 @@ static void H10_only_whole_buffers_in_ram_are_translated(void **state)
 		uint32_t len;
 		bool ok;
 	} cases[] = {
-	    {RAM_BASE, 1, true},
-	    {RAM_END - 1, 1, true},
-	    {RAM_BASE, RAM_SIZE, true},
-	    {RAM_END, 1, false},
-	    {RAM_END - 1, 2, false},
-	    {RAM_BASE - 1, 2, false},
-	    {RAM_BASE, RAM_SIZE + 1, false},
-	    {0, 1, false},
-	    {~0ULL, 1, false},
-	    {~0ULL, 0xffffffff, false},
-	    {-(RAM_SIZE), 0xffffffff, false},
-	    {0xfee00000, 4, false},
-	    {0xc0000000, 4096, false},
+		{ RAM_BASE, 1, true },
+		{ RAM_END - 1, 1, true },
+		{ RAM_BASE, RAM_SIZE, true },
+		{ RAM_END, 1, false },
+		{ RAM_END - 1, 2, false },
+		{ RAM_BASE - 1, 2, false },
+		{ RAM_BASE, RAM_SIZE + 1, false },
+		{ 0, 1, false },
+		{ ~0ULL, 1, false },
+		{ ~0ULL, 0xffffffff, false },
+		{ -(RAM_SIZE), 0xffffffff, false },
+		{ 0xfee00000, 4, false },
+		{ 0xc0000000, 4096, false },
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct rig *rig = rig_new(8, 0);
-		struct fake_buf buf = {cases[i].gpa, cases[i].len, W};
+		struct fake_buf buf = { cases[i].gpa, cases[i].len, W };
 
 		fake_queue_add(&rig->drv, &buf, 1, 0);
 		fake_queue_publish(&rig->drv);
@@ -713,7 +713,7 @@ static void H10_gpa_0_is_memory_like_any_other(void **state)
 	fake_guest_init(&guest, 0, RAM_SIZE);
 	fake_queue_init(&drv, &guest, 8, 0);
 	assert_int_equal(virtq_start(&vq, &guest.mem, &drv.config, 0), 0);
-	fake_queue_add(&drv, &(struct fake_buf){0, 512, W}, 1, 0);
+	fake_queue_add(&drv, &(struct fake_buf){ 0, 512, W }, 1, 0);
 	fake_queue_publish(&drv);
 	assert_int_equal(virtq_pop(&vq, &chain), 1);
 	assert_false(chain.bad_address);
@@ -784,7 +784,7 @@ static void expect_checked(const struct rig *rig)
 
 static void H12_a_descriptor_changed_while_read_is_used_as_checked(void **state)
 {
-	struct flipper flipper = {.rig = rig_new(8, 0)};
+	struct flipper flipper = { .rig = rig_new(8, 0) };
 	struct rig *rig = flipper.rig;
 	pthread_t thread;
 
@@ -918,7 +918,7 @@ static void event_idx_ignores_the_flags_word(void **state)
 
 static bool kicks(struct rig *rig)
 {
-	fake_queue_add(&rig->drv, &(struct fake_buf){BUFFER, 1, 0}, 1, 0);
+	fake_queue_add(&rig->drv, &(struct fake_buf){ BUFFER, 1, 0 }, 1, 0);
 	return fake_queue_publish(&rig->drv);
 }
 
@@ -963,7 +963,7 @@ struct machine {
 
 static bool wait_for(int fd)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	uint64_t n;
 
 	return poll(&pfd, 1, 10000) == 1 && read(fd, &n, sizeof(n)) == sizeof(n);
@@ -1010,7 +1010,7 @@ static const char *drive(struct machine *m)
 		/* One to four at a time, so that both sides often run dry. */
 		for (unsigned n = 1 + sent % 4; n && sent < ROUNDS && drv->nfree; n--, sent++) {
 			*(uint8_t *)fake_guest_ptr(&m->rig->guest, BUFFER + drv->free_head) = sent;
-			fake_queue_add(drv, &(struct fake_buf){BUFFER + drv->free_head, 1, W}, 1,
+			fake_queue_add(drv, &(struct fake_buf){ BUFFER + drv->free_head, 1, W }, 1,
 				       sent);
 		}
 		if (fake_queue_publish(drv))
@@ -1033,7 +1033,8 @@ static const char *drive(struct machine *m)
 
 static void run_both_sides(uint64_t features)
 {
-	struct machine m = {rig_new(8, features), eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
+	struct machine m = { rig_new(8, features), eventfd(0, EFD_CLOEXEC),
+			     eventfd(0, EFD_CLOEXEC) };
 	pthread_t thread;
 	const char *bad;
 	void *ret;
@@ -1096,7 +1097,7 @@ static unsigned race_driver(struct race *race)
 	unsigned lost = 0;
 
 	for (unsigned i = 0; i < RACES; i++) {
-		fake_queue_add(drv, &(struct fake_buf){BUFFER, 1, 0}, 1, 0);
+		fake_queue_add(drv, &(struct fake_buf){ BUFFER, 1, 0 }, 1, 0);
 		fake_queue_disable_interrupts(drv);
 		meet(race, 1, 3 * i + 1);
 		race->driver_kicked = fake_queue_publish(drv);
@@ -1112,7 +1113,7 @@ static unsigned race_driver(struct race *race)
 
 static void run_race(uint64_t features)
 {
-	struct race race = {.rig = rig_new(8, features)};
+	struct race race = { .rig = rig_new(8, features) };
 	pthread_t thread;
 	unsigned lost;
 
@@ -1147,63 +1148,63 @@ static void nothing_is_lost_between_two_threads_with_event_idx(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(start_takes_every_power_of_two),
-	    cmocka_unit_test(H17_start_refuses_bad_sizes),
-	    cmocka_unit_test(H17_start_refuses_bad_areas),
-	    cmocka_unit_test(start_takes_areas_up_to_the_last_byte),
-	    cmocka_unit_test(start_writes_nothing_to_the_guest),
-	    cmocka_unit_test(a_queue_that_is_not_running_does_nothing),
-	    cmocka_unit_test(pop_of_an_empty_ring_is_0),
-	    cmocka_unit_test(pop_translates_a_chain),
-	    cmocka_unit_test(pop_follows_an_indirect_table),
-	    cmocka_unit_test(pop_follows_a_chain_that_ends_indirect),
-	    cmocka_unit_test(pop_takes_an_unaligned_indirect_table),
-	    cmocka_unit_test(pop_leaves_empty_buffers_out),
-	    cmocka_unit_test(unpop_gives_the_same_chain_again),
-	    cmocka_unit_test(H1_an_index_jump_breaks_the_ring),
-	    cmocka_unit_test(H1_a_full_ring_is_no_jump),
-	    cmocka_unit_test(H1_the_index_wraps_at_65536),
-	    cmocka_unit_test(H2_a_head_out_of_range_breaks_the_ring),
-	    cmocka_unit_test(H2_the_head_behind_the_largest_ring_breaks_it),
-	    cmocka_unit_test(H3_a_self_loop_breaks_the_ring),
-	    cmocka_unit_test(H3_a_loop_of_empty_buffers_breaks_the_ring),
-	    cmocka_unit_test(H3_a_cycle_of_two_breaks_the_ring),
-	    cmocka_unit_test(H3_a_cycle_in_bad_order_breaks_the_ring),
-	    cmocka_unit_test(H3_next_out_of_range_breaks_the_ring),
-	    cmocka_unit_test(H3_a_chain_as_long_as_the_ring_works),
-	    cmocka_unit_test(H3_a_chain_longer_than_we_take_breaks_the_ring),
-	    cmocka_unit_test(an_indirect_chain_may_be_longer_than_the_ring),
-	    cmocka_unit_test(H4_a_head_twice_in_one_batch_breaks_the_ring),
-	    cmocka_unit_test(H4_a_head_offered_while_in_flight_breaks_the_ring),
-	    cmocka_unit_test(H5_indirect_needs_the_feature),
-	    cmocka_unit_test(H5_indirect_with_next_breaks_the_ring),
-	    cmocka_unit_test(H5_bad_table_lengths_break_the_ring),
-	    cmocka_unit_test(H5_a_table_outside_ram_breaks_the_ring),
-	    cmocka_unit_test(H5_a_nested_table_breaks_the_ring),
-	    cmocka_unit_test(H5_the_rings_own_table_as_indirect_breaks_the_ring),
-	    cmocka_unit_test(H5_next_beyond_the_table_breaks_the_ring),
-	    cmocka_unit_test(H5_a_loop_in_the_table_breaks_the_ring),
-	    cmocka_unit_test(H6_readable_after_writable_shows_nothing_and_goes_on),
-	    cmocka_unit_test(H8_lengths_are_summed_in_64_bits),
-	    cmocka_unit_test(H10_only_whole_buffers_in_ram_are_translated),
-	    cmocka_unit_test(H10_gpa_0_is_memory_like_any_other),
-	    cmocka_unit_test(a_refused_pop_changes_nothing),
+		cmocka_unit_test(start_takes_every_power_of_two),
+		cmocka_unit_test(H17_start_refuses_bad_sizes),
+		cmocka_unit_test(H17_start_refuses_bad_areas),
+		cmocka_unit_test(start_takes_areas_up_to_the_last_byte),
+		cmocka_unit_test(start_writes_nothing_to_the_guest),
+		cmocka_unit_test(a_queue_that_is_not_running_does_nothing),
+		cmocka_unit_test(pop_of_an_empty_ring_is_0),
+		cmocka_unit_test(pop_translates_a_chain),
+		cmocka_unit_test(pop_follows_an_indirect_table),
+		cmocka_unit_test(pop_follows_a_chain_that_ends_indirect),
+		cmocka_unit_test(pop_takes_an_unaligned_indirect_table),
+		cmocka_unit_test(pop_leaves_empty_buffers_out),
+		cmocka_unit_test(unpop_gives_the_same_chain_again),
+		cmocka_unit_test(H1_an_index_jump_breaks_the_ring),
+		cmocka_unit_test(H1_a_full_ring_is_no_jump),
+		cmocka_unit_test(H1_the_index_wraps_at_65536),
+		cmocka_unit_test(H2_a_head_out_of_range_breaks_the_ring),
+		cmocka_unit_test(H2_the_head_behind_the_largest_ring_breaks_it),
+		cmocka_unit_test(H3_a_self_loop_breaks_the_ring),
+		cmocka_unit_test(H3_a_loop_of_empty_buffers_breaks_the_ring),
+		cmocka_unit_test(H3_a_cycle_of_two_breaks_the_ring),
+		cmocka_unit_test(H3_a_cycle_in_bad_order_breaks_the_ring),
+		cmocka_unit_test(H3_next_out_of_range_breaks_the_ring),
+		cmocka_unit_test(H3_a_chain_as_long_as_the_ring_works),
+		cmocka_unit_test(H3_a_chain_longer_than_we_take_breaks_the_ring),
+		cmocka_unit_test(an_indirect_chain_may_be_longer_than_the_ring),
+		cmocka_unit_test(H4_a_head_twice_in_one_batch_breaks_the_ring),
+		cmocka_unit_test(H4_a_head_offered_while_in_flight_breaks_the_ring),
+		cmocka_unit_test(H5_indirect_needs_the_feature),
+		cmocka_unit_test(H5_indirect_with_next_breaks_the_ring),
+		cmocka_unit_test(H5_bad_table_lengths_break_the_ring),
+		cmocka_unit_test(H5_a_table_outside_ram_breaks_the_ring),
+		cmocka_unit_test(H5_a_nested_table_breaks_the_ring),
+		cmocka_unit_test(H5_the_rings_own_table_as_indirect_breaks_the_ring),
+		cmocka_unit_test(H5_next_beyond_the_table_breaks_the_ring),
+		cmocka_unit_test(H5_a_loop_in_the_table_breaks_the_ring),
+		cmocka_unit_test(H6_readable_after_writable_shows_nothing_and_goes_on),
+		cmocka_unit_test(H8_lengths_are_summed_in_64_bits),
+		cmocka_unit_test(H10_only_whole_buffers_in_ram_are_translated),
+		cmocka_unit_test(H10_gpa_0_is_memory_like_any_other),
+		cmocka_unit_test(a_refused_pop_changes_nothing),
 #ifndef MVMM_TSAN
-	    cmocka_unit_test(H12_a_descriptor_changed_while_read_is_used_as_checked),
+		cmocka_unit_test(H12_a_descriptor_changed_while_read_is_used_as_checked),
 #endif
-	    cmocka_unit_test(push_is_seen_only_after_publish),
-	    cmocka_unit_test(completions_may_come_in_any_order),
-	    cmocka_unit_test(publish_of_nothing_wants_no_interrupt),
-	    cmocka_unit_test(publish_obeys_no_interrupt),
-	    cmocka_unit_test(event_idx_interrupts_once_when_used_event_is_passed),
-	    cmocka_unit_test(event_idx_interrupts_when_a_batch_passes_used_event),
-	    cmocka_unit_test(event_idx_ignores_the_flags_word),
-	    cmocka_unit_test(kicks_come_only_while_asked_for),
-	    cmocka_unit_test(enable_notify_counts_a_jump_as_work),
-	    cmocka_unit_test(one_side_always_sees_the_other),
-	    cmocka_unit_test(one_side_always_sees_the_other_with_event_idx),
-	    cmocka_unit_test(nothing_is_lost_between_two_threads),
-	    cmocka_unit_test(nothing_is_lost_between_two_threads_with_event_idx),
+		cmocka_unit_test(push_is_seen_only_after_publish),
+		cmocka_unit_test(completions_may_come_in_any_order),
+		cmocka_unit_test(publish_of_nothing_wants_no_interrupt),
+		cmocka_unit_test(publish_obeys_no_interrupt),
+		cmocka_unit_test(event_idx_interrupts_once_when_used_event_is_passed),
+		cmocka_unit_test(event_idx_interrupts_when_a_batch_passes_used_event),
+		cmocka_unit_test(event_idx_ignores_the_flags_word),
+		cmocka_unit_test(kicks_come_only_while_asked_for),
+		cmocka_unit_test(enable_notify_counts_a_jump_as_work),
+		cmocka_unit_test(one_side_always_sees_the_other),
+		cmocka_unit_test(one_side_always_sees_the_other_with_event_idx),
+		cmocka_unit_test(nothing_is_lost_between_two_threads),
+		cmocka_unit_test(nothing_is_lost_between_two_threads_with_event_idx),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,8 +102,8 @@ static void a_halt_after_a_panic_is_the_panic(void **state)
 
 static void other_ends_after_a_panic_keep_their_name(void **state)
 {
-	static const enum vm_end other[] = { VM_END_POWEROFF, VM_END_CRASH, VM_END_TIMEOUT,
-					     VM_END_SIGNAL,   VM_END_QUIT,  VM_END_DEBUG_EXIT,
+	static const enum vm_end other[] = { VM_END_POWEROFF,  VM_END_CRASH, VM_END_TIMEOUT,
+					     VM_END_SIGNAL,    VM_END_QUIT,  VM_END_DEBUG_EXIT,
 					     VM_END_HOST_ERROR };
 	struct vm *vm = *state;
 

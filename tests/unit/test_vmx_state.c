@@ -19,18 +19,18 @@
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
 
-#define CR0_PE	 (1ULL << 0)
-#define CR0_NE	 (1ULL << 5)
-#define CR0_NW	 (1ULL << 29)
-#define CR0_CD	 (1ULL << 30)
-#define CR0_PG	 (1ULL << 31)
-#define CR4_PAE	 (1ULL << 5)
-#define CR4_VMXE (1ULL << 13)
-#define CR4_PCIDE (1ULL << 17)
-#define EFER_LME (1ULL << 8)
-#define EFER_LMA (1ULL << 10)
+#define CR0_PE	   (1ULL << 0)
+#define CR0_NE	   (1ULL << 5)
+#define CR0_NW	   (1ULL << 29)
+#define CR0_CD	   (1ULL << 30)
+#define CR0_PG	   (1ULL << 31)
+#define CR4_PAE	   (1ULL << 5)
+#define CR4_VMXE   (1ULL << 13)
+#define CR4_PCIDE  (1ULL << 17)
+#define EFER_LME   (1ULL << 8)
+#define EFER_LMA   (1ULL << 10)
 #define EFER_KNOWN (1ULL | EFER_LME | EFER_LMA | 1ULL << 11)
-#define RFLAGS_VM (1ULL << 17)
+#define RFLAGS_VM  (1ULL << 17)
 
 struct guest {
 	struct kvm_sregs s;
@@ -327,7 +327,10 @@ static bool rflags_no_vm_in_long_mode(const struct guest *g)
 	return !long_mode(g) || !(g->r.rflags & RFLAGS_VM);
 }
 
-#define RULE(f) { #f, f }
+#define RULE(f)                                                                                    \
+	{                                                                                          \
+#f, f                                                                              \
+	}
 
 static const struct rule {
 	const char *name;
@@ -415,53 +418,52 @@ static void pvh_state_passes_every_check(void **state)
 }
 
 /* One way to break a state per rule, in either protocol. */
-#define BREAKS(X)                                                              \
-	X(cr0_fixed_bits, g->s.cr0 &= ~CR0_NE)                                 \
-	X(cr0_paging_needs_protection, g->s.cr0 = CR0_PG)                      \
-	X(cr0_upper_half_is_zero, g->s.cr0 |= 1ULL << 32)                      \
-	X(cr0_nw_needs_cd, g->s.cr0 |= CR0_NW)                                 \
-	X(cr4_reserved_bits, g->s.cr4 |= 1 << 15)                              \
-	X(long_mode_needs_paging_and_pae, g->s.efer |= EFER_LMA; g->s.cr4 = 0) \
-	X(pcide_only_in_long_mode, g->s.efer = 0; g->s.cr4 |= CR4_PCIDE)       \
-	X(cr3_within_physical_width, g->s.cr3 |= 1ULL << 60)                   \
-	X(cr3_points_to_a_page, g->s.cr3 |= 8)                                 \
-	X(efer_reserved_bits, g->s.efer |= 1 << 9)                             \
-	X(efer_lma_is_lme_and_paging, g->s.efer ^= EFER_LMA)                   \
-	X(cr8_reserved_bits, g->s.cr8 = 16)                                    \
-	X(tr_selector_in_gdt, g->s.tr.selector |= 4)                           \
-	X(tr_usable, g->s.tr.unusable = 1)                                     \
-	X(tr_busy_tss, g->s.tr.type = 9)                                       \
-	X(tr_system_segment, g->s.tr.s = 1)                                    \
-	X(tr_granularity, g->s.tr.g = 1)                                       \
-	X(tr_base_canonical, g->s.tr.base = 1ULL << 47)                        \
-	X(ldtr_unusable_or_right, g->s.ldt.present = 0)                        \
-	X(cs_usable_code, g->s.cs.type = 10)                                   \
-	X(cs_dpl_fits_ss, g->s.cs.dpl = 3)                                     \
-	X(cs_not_both_long_and_default_32,                                     \
-	  g->s.efer |= EFER_LMA; g->s.cs.l = g->s.cs.db = 1)                   \
-	X(cs_granularity, g->s.cs.g = 0)                                       \
-	X(cs_base_upper_half_is_zero, g->s.cs.base = 1ULL << 32)               \
-	X(ss_writable_data, g->s.ss.type = 1)                                  \
-	X(ss_rpl_is_cs_rpl, g->s.ss.selector |= 3)                             \
-	X(ss_dpl_is_its_rpl, g->s.ss.dpl = 1)                                  \
-	X(ss_granularity, g->s.ss.g = 0)                                       \
-	X(ss_base_upper_half_is_zero, g->s.ss.base = 1ULL << 32)               \
-	X(data_accessed, g->s.ds.type = 2)                                     \
-	X(data_readable, g->s.es.type = 9)                                     \
-	X(data_present, g->s.fs.present = 0)                                   \
-	X(data_privilege, g->s.gs.selector |= 3)                               \
-	X(data_granularity, g->s.ds.limit = 0xfffffffe)                        \
-	X(data_bases, g->s.es.base = 1ULL << 32)                               \
-	X(table_bases_canonical, g->s.idt.base = 1ULL << 50)                   \
-	X(gdt_covers_the_selectors, g->s.gdt.limit = 0x20)                     \
-	X(rip_fits_the_mode, g->r.rip = 1ULL << 47)                            \
-	X(rflags_reserved_bits, g->r.rflags = 0)                               \
+#define BREAKS(X)                                                                                  \
+	X(cr0_fixed_bits, g->s.cr0 &= ~CR0_NE)                                                     \
+	X(cr0_paging_needs_protection, g->s.cr0 = CR0_PG)                                          \
+	X(cr0_upper_half_is_zero, g->s.cr0 |= 1ULL << 32)                                          \
+	X(cr0_nw_needs_cd, g->s.cr0 |= CR0_NW)                                                     \
+	X(cr4_reserved_bits, g->s.cr4 |= 1 << 15)                                                  \
+	X(long_mode_needs_paging_and_pae, g->s.efer |= EFER_LMA; g->s.cr4 = 0)                     \
+	X(pcide_only_in_long_mode, g->s.efer = 0; g->s.cr4 |= CR4_PCIDE)                           \
+	X(cr3_within_physical_width, g->s.cr3 |= 1ULL << 60)                                       \
+	X(cr3_points_to_a_page, g->s.cr3 |= 8)                                                     \
+	X(efer_reserved_bits, g->s.efer |= 1 << 9)                                                 \
+	X(efer_lma_is_lme_and_paging, g->s.efer ^= EFER_LMA)                                       \
+	X(cr8_reserved_bits, g->s.cr8 = 16)                                                        \
+	X(tr_selector_in_gdt, g->s.tr.selector |= 4)                                               \
+	X(tr_usable, g->s.tr.unusable = 1)                                                         \
+	X(tr_busy_tss, g->s.tr.type = 9)                                                           \
+	X(tr_system_segment, g->s.tr.s = 1)                                                        \
+	X(tr_granularity, g->s.tr.g = 1)                                                           \
+	X(tr_base_canonical, g->s.tr.base = 1ULL << 47)                                            \
+	X(ldtr_unusable_or_right, g->s.ldt.present = 0)                                            \
+	X(cs_usable_code, g->s.cs.type = 10)                                                       \
+	X(cs_dpl_fits_ss, g->s.cs.dpl = 3)                                                         \
+	X(cs_not_both_long_and_default_32, g->s.efer |= EFER_LMA; g->s.cs.l = g->s.cs.db = 1)      \
+	X(cs_granularity, g->s.cs.g = 0)                                                           \
+	X(cs_base_upper_half_is_zero, g->s.cs.base = 1ULL << 32)                                   \
+	X(ss_writable_data, g->s.ss.type = 1)                                                      \
+	X(ss_rpl_is_cs_rpl, g->s.ss.selector |= 3)                                                 \
+	X(ss_dpl_is_its_rpl, g->s.ss.dpl = 1)                                                      \
+	X(ss_granularity, g->s.ss.g = 0)                                                           \
+	X(ss_base_upper_half_is_zero, g->s.ss.base = 1ULL << 32)                                   \
+	X(data_accessed, g->s.ds.type = 2)                                                         \
+	X(data_readable, g->s.es.type = 9)                                                         \
+	X(data_present, g->s.fs.present = 0)                                                       \
+	X(data_privilege, g->s.gs.selector |= 3)                                                   \
+	X(data_granularity, g->s.ds.limit = 0xfffffffe)                                            \
+	X(data_bases, g->s.es.base = 1ULL << 32)                                                   \
+	X(table_bases_canonical, g->s.idt.base = 1ULL << 50)                                       \
+	X(gdt_covers_the_selectors, g->s.gdt.limit = 0x20)                                         \
+	X(rip_fits_the_mode, g->r.rip = 1ULL << 47)                                                \
+	X(rflags_reserved_bits, g->r.rflags = 0)                                                   \
 	X(rflags_no_vm_in_long_mode, g->s.efer |= EFER_LMA; g->r.rflags |= RFLAGS_VM)
 
-#define DEFINE_BREAK(rule, ...)                     \
-	static void break_##rule(struct guest *g)   \
-	{                                           \
-		__VA_ARGS__;                        \
+#define DEFINE_BREAK(rule, ...)                                                                    \
+	static void break_##rule(struct guest *g)                                                  \
+	{                                                                                          \
+		__VA_ARGS__;                                                                       \
 	}
 BREAKS(DEFINE_BREAK)
 

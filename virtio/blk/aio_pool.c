@@ -221,7 +221,7 @@ void blk_pool_destroy(struct blk_pool *pool)
 void blk_pool_queue(struct blk_pool *pool, struct blk_request *req)
 {
 	const uint32_t at =
-	    atomic_load_explicit(&pool->tail, memory_order_relaxed) + pool->queued++;
+		atomic_load_explicit(&pool->tail, memory_order_relaxed) + pool->queued++;
 
 	/*
 	 * The entry is free: of the requests of the lap before, at most BLK_MAX_DEPTH - 1 can be

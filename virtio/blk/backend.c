@@ -237,7 +237,7 @@ static int choose_engine(struct block_backend *be, const struct disk_config *con
 			 struct error *err)
 {
 	const bool buffered =
-	    config->cache == DISK_CACHE_WRITEBACK || config->cache == DISK_CACHE_UNSAFE;
+		config->cache == DISK_CACHE_WRITEBACK || config->cache == DISK_CACHE_UNSAFE;
 	const char *why;
 	int ret;
 
@@ -266,7 +266,7 @@ static int choose_engine(struct block_backend *be, const struct disk_config *con
  * at all they say so instead. */
 static bool probe_discard(const struct block_backend *be)
 {
-	uint64_t nowhere[2] = {1, 1};
+	uint64_t nowhere[2] = { 1, 1 };
 	off_t end;
 
 	if (be->readonly)

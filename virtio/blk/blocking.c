@@ -37,7 +37,7 @@ static ssize_t transfer(const struct blk_request *req, int fd, const struct iove
 /* The same through `bounce`, at most its size. */
 static ssize_t transfer_bounced(const struct blk_request *req, int fd, void *bounce)
 {
-	struct iovec iov = {.iov_base = bounce, .iov_len = req->len};
+	struct iovec iov = { .iov_base = bounce, .iov_len = req->len };
 	ssize_t ret;
 
 	if (iov.iov_len > BLK_BOUNCE_SIZE)
@@ -92,7 +92,7 @@ static int discard_device(const struct block_backend *be, uint64_t off, uint64_t
 {
 	const uint64_t mask = be->physical_block_size - 1;
 	const uint64_t first = (off + mask) & ~mask, end = (off + len) & ~mask;
-	uint64_t range[2] = {first, end - first};
+	uint64_t range[2] = { first, end - first };
 
 	if (first >= end)
 		return 0;

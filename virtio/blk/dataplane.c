@@ -49,7 +49,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 
 static int watch(struct blk_dataplane *dp, int fd, uint32_t what)
 {
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u32 = what};
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u32 = what };
 
 	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
@@ -173,7 +173,7 @@ int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *comma
 /* Once only: the thread that answers a QUIT is gone, also if its sender has given up waiting. */
 static int ask_to_quit(struct blk_dataplane *dp, int timeout_ms)
 {
-	const struct blk_command quit = {.type = BLK_CMD_QUIT};
+	const struct blk_command quit = { .type = BLK_CMD_QUIT };
 	const uint32_t posted = atomic_load(&dp->mailbox.posted);
 	int ret;
 

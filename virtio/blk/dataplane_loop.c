@@ -23,9 +23,9 @@ static void stop_queues(struct blk_dataplane *dp)
 {
 	for (unsigned i = 0; i < dp->nqueues; i++) {
 		virtq_stop(&dp->queue[i].vq);
-		dp->queue[i].line = (struct irq_line){.fd = -1};
+		dp->queue[i].line = (struct irq_line){ .fd = -1 };
 	}
-	dp->config_line = (struct irq_line){.fd = -1};
+	dp->config_line = (struct irq_line){ .fd = -1 };
 	dp->started = false;
 	dp->broken = false;
 	dp->dirty = 0;

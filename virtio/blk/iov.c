@@ -17,7 +17,7 @@ struct iov_walk {
 
 static struct iov_walk walk_begin(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len)
 {
-	return (struct iov_walk){.iov = iov, .end = iov + n, .skip = off, .left = len};
+	return (struct iov_walk){ .iov = iov, .end = iov + n, .skip = off, .left = len };
 }
 
 /* An iov_len of 0 means the walk is over. */
@@ -39,7 +39,7 @@ static struct iovec walk_next(struct iov_walk *w)
 		w->iov++;
 		return piece;
 	}
-	return (struct iovec){.iov_len = 0};
+	return (struct iovec){ .iov_len = 0 };
 }
 
 uint64_t iov_read(const struct iovec *iov, unsigned n, uint64_t off, void *dst, uint64_t len)

@@ -24,7 +24,9 @@ enum { RIGHT_READ = 0, RIGHT_WRITE = 1, RIGHT_RESIZE = 3 };
 
 static int take_shared(int fd, off_t byte)
 {
-	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	struct flock lock = {
+		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
+	};
 
 	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
 }
@@ -32,7 +34,9 @@ static int take_shared(int fd, off_t byte)
 /* -EAGAIN when another open file has any lock on `byte`. */
 static int check_free(int fd, off_t byte)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
+	};
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return -errno;

@@ -65,8 +65,8 @@ static bool slot_free(struct blk_mailbox *mb)
 static int wait_once(struct blk_mailbox *mb, int stop_fd, int64_t deadline)
 {
 	struct pollfd fds[2] = {
-	    {.fd = mb->answer, .events = POLLIN},
-	    {.fd = stop_fd, .events = POLLIN},
+		{ .fd = mb->answer, .events = POLLIN },
+		{ .fd = stop_fd, .events = POLLIN },
 	};
 	int64_t left = -1;
 	uint64_t count;

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define BLK_POLL_START_NS    8000    /* the first window: a little more than a wake-up costs */
-#define BLK_POLL_STALE_NS    2000	/* the shortest sleep there is */
+#define BLK_POLL_STALE_NS    2000    /* the shortest sleep there is */
 #define BLK_POLL_BACKOFF_NS  1000000 /* the first pause when the CPU is wanted elsewhere */
 #define BLK_POLL_BACKOFF_MAX 128000000
 
@@ -31,7 +31,7 @@ struct blk_poller {
 
 static inline void blk_poller_init(struct blk_poller *p, uint32_t max_ns)
 {
-	*p = (struct blk_poller){.max_ns = max_ns, .backoff_ns = BLK_POLL_BACKOFF_NS};
+	*p = (struct blk_poller){ .max_ns = max_ns, .backoff_ns = BLK_POLL_BACKOFF_NS };
 }
 
 /* How long to look from `now` on; 0: not at all. */

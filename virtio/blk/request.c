@@ -99,7 +99,7 @@ static int parse_get_id(struct blk_request *req, const struct desc_chain *chain,
 	if (len > req->in_len)
 		len = req->in_len;
 	req->written =
-	    iov_write(chain->iov + chain->nreadable, chain->nwritable, 0, limits->id, len);
+		iov_write(chain->iov + chain->nreadable, chain->nwritable, 0, limits->id, len);
 	return VIRTIO_BLK_S_OK;
 }
 
@@ -123,9 +123,9 @@ static int parse_range(struct blk_request *req, unsigned i,
 	if (sectors > max || !inside(limits, sector, (uint64_t)sectors * BLK_SECTOR_SIZE))
 		return VIRTIO_BLK_S_IOERR;
 	req->range[i] = (struct blk_range){
-	    .offset = sector * BLK_SECTOR_SIZE,
-	    .sectors = sectors,
-	    .unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+		.offset = sector * BLK_SECTOR_SIZE,
+		.sectors = sectors,
+		.unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 	};
 	return BLK_START;
 }

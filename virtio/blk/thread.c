@@ -17,7 +17,7 @@
  */
 static void thread_signals(sigset_t *set)
 {
-	static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
+	static const int own[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
 	sigfillset(set);
 	for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)

@@ -77,14 +77,14 @@ static void fill_config(struct virtio_blk *blk, unsigned queue_size)
 {
 	const struct block_backend *be = &blk->backend;
 	struct virtio_blk_config c = {
-	    .capacity = htole64(be->size / BLK_SECTOR_SIZE),
-	    .seg_max = htole32(seg_max(queue_size)),
-	    .blk_size = htole32(be->block_size),
-	    .physical_block_exp = __builtin_ctz(be->physical_block_size / be->block_size),
-	    .min_io_size = htole16(be->physical_block_size / be->block_size),
-	    .opt_io_size = htole32(be->optimal_io_size / be->block_size),
-	    .wce = 1,
-	    .num_queues = htole16(blk->dev.nqueues),
+		.capacity = htole64(be->size / BLK_SECTOR_SIZE),
+		.seg_max = htole32(seg_max(queue_size)),
+		.blk_size = htole32(be->block_size),
+		.physical_block_exp = __builtin_ctz(be->physical_block_size / be->block_size),
+		.min_io_size = htole16(be->physical_block_size / be->block_size),
+		.opt_io_size = htole32(be->optimal_io_size / be->block_size),
+		.wce = 1,
+		.num_queues = htole16(blk->dev.nqueues),
 	};
 
 	fill_limits(&c, be);
@@ -113,11 +113,11 @@ static int blk_start(struct virtio_dev *dev)
 	struct virtio_blk *blk = dev->opaque;
 	const struct virtio_transport_ops *ops = dev->transport_ops;
 	struct blk_command cmd = {
-	    .type = BLK_CMD_START,
-	    .writeback = writeback(dev),
-	    .features = dev->driver_features,
-	    .config_line = ops->config_line(dev->transport),
-	    .status = dev->status,
+		.type = BLK_CMD_START,
+		.writeback = writeback(dev),
+		.features = dev->driver_features,
+		.config_line = ops->config_line(dev->transport),
+		.status = dev->status,
 	};
 
 	for (unsigned q = 0; q < dev->nqueues; q++) {
@@ -134,7 +134,7 @@ static int blk_start(struct virtio_dev *dev)
  */
 static void blk_reset(struct virtio_dev *dev)
 {
-	const struct blk_command cmd = {.type = BLK_CMD_RESET};
+	const struct blk_command cmd = { .type = BLK_CMD_RESET };
 	struct virtio_blk *blk = dev->opaque;
 
 	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
@@ -147,7 +147,7 @@ static void blk_reset(struct virtio_dev *dev)
 static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *data, unsigned len)
 {
 	const unsigned wce = offsetof(struct virtio_blk_config, wce);
-	struct blk_command cmd = {.type = BLK_CMD_SET_WCE};
+	struct blk_command cmd = { .type = BLK_CMD_SET_WCE };
 	struct virtio_blk *blk = dev->opaque;
 
 	if (!has_feature(dev->driver_features, VIRTIO_BLK_F_CONFIG_WCE) || off > wce ||
@@ -161,9 +161,9 @@ static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *d
 }
 
 static const struct virtio_dev_ops blk_ops = {
-    .start = blk_start,
-    .reset = blk_reset,
-    .config_write = blk_config_write,
+	.start = blk_start,
+	.reset = blk_reset,
+	.config_write = blk_config_write,
 };
 
 /* vda ... vdz, vdaa ..., as Linux counts. */
@@ -193,15 +193,15 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 	struct block_backend *be = &blk->backend;
 	char thread[48];
 	struct blk_dataplane_config dc = {
-	    .backend = be,
-	    .mem = blk->dev.mem,
-	    .kick_fd = blk->dev.kick_fd,
-	    .nqueues = blk->dev.nqueues,
-	    .depth = config->aio_depth,
-	    .cpu = config->cpu,
-	    .poll_max_us = config->poll_max_us,
-	    .name = thread,
-	    .serial = blk->serial,
+		.backend = be,
+		.mem = blk->dev.mem,
+		.kick_fd = blk->dev.kick_fd,
+		.nqueues = blk->dev.nqueues,
+		.depth = config->aio_depth,
+		.cpu = config->cpu,
+		.poll_max_us = config->poll_max_us,
+		.name = thread,
+		.serial = blk->serial,
 	};
 	struct error why;
 	int ret;

@@ -190,9 +190,9 @@ free:
 /* See ending_run() on what is left to the end of the process. */
 static int run(struct bench *b, struct error *err)
 {
-	struct terminal none = {.fd = -1};
-	struct control control = {.term = &none, .input_fd = -1, .opaque = b};
-	struct ending ending = {.term = &none, .quiet = true};
+	struct terminal none = { .fd = -1 };
+	struct control control = { .term = &none, .input_fd = -1, .opaque = b };
+	struct ending ending = { .term = &none, .quiet = true };
 	int status;
 
 	control.signal_fd = ending.signal_fd = process_take_signals(err);
@@ -218,7 +218,7 @@ static int run(struct bench *b, struct error *err)
 
 int bench_main(int argc, char **argv, struct error *err)
 {
-	struct bench b = {.console_fd = -1};
+	struct bench b = { .console_fd = -1 };
 	int status = STATUS_USAGE;
 	int ret = bench_options_parse(argc, argv, &b.opt, err);
 

@@ -30,8 +30,8 @@ static bool is_one_of(const char *value, const char *const *words)
 
 static int set_rw(void *into, const char *value, struct error *err)
 {
-	static const char *const words[] = {"randread", "randwrite", "randrw",
-					    "read",	"write",     NULL};
+	static const char *const words[] = { "randread", "randwrite", "randrw",
+					     "read",	 "write",     NULL };
 
 	if (!is_one_of(value, words))
 		return option_invalid(err, "rw", value,
@@ -74,7 +74,7 @@ static int set_time(void *into, const char *value, struct error *err)
 
 static int set_complete(void *into, const char *value, struct error *err)
 {
-	static const char *const words[] = {"irq", "busy", "poll", NULL};
+	static const char *const words[] = { "irq", "busy", "poll", NULL };
 
 	if (!is_one_of(value, words))
 		return option_invalid(err, "complete", value, "allowed: irq, busy, poll");
@@ -89,32 +89,33 @@ static int set_json(void *into, const char *value, struct error *err)
 }
 
 static const struct option_spec bench_options[] = {
-    {"disk", "PATH[,KEY=VALUE...]", "as for mvmm run; repeatable; writes overwrite its content",
-     run_set_disk},
-    {"rw", "PATTERN", "randread (default), randwrite, randrw, read, write", set_rw},
-    {"bs", "SIZE", "bytes of a request, with K or M; default 4K", set_bs},
-    {"depth", "N", "requests in flight on each disk, 1 to 256; default 32", set_depth},
-    {"time", "SECONDS", "how long to measure, after 0.3 s of warm-up; default 5", set_time},
-    {"complete", "irq|busy|poll",
-     "the guest learns of completions by interrupts and\n"
-     "sleeps till then (default), by interrupts while it\n"
-     "stays awake, or by looking",
-     set_complete},
-    {"transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport},
-    {"mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr},
-    {"cpus", "N", "vCPUs that share the disks; default 1, at most 16", run_set_cpus},
-    {"vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity},
-    {"json", NULL, "one line of JSON instead of a table", set_json},
-    {"verbose", NULL, "say more on stderr", run_set_verbose},
-    {NULL, NULL, NULL, NULL},
+	{ "disk", "PATH[,KEY=VALUE...]",
+	  "as for mvmm run; repeatable; writes overwrite its content", run_set_disk },
+	{ "rw", "PATTERN", "randread (default), randwrite, randrw, read, write", set_rw },
+	{ "bs", "SIZE", "bytes of a request, with K or M; default 4K", set_bs },
+	{ "depth", "N", "requests in flight on each disk, 1 to 256; default 32", set_depth },
+	{ "time", "SECONDS", "how long to measure, after 0.3 s of warm-up; default 5", set_time },
+	{ "complete", "irq|busy|poll",
+	  "the guest learns of completions by interrupts and\n"
+	  "sleeps till then (default), by interrupts while it\n"
+	  "stays awake, or by looking",
+	  set_complete },
+	{ "transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport },
+	{ "mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr },
+	{ "cpus", "N", "vCPUs that share the disks; default 1, at most 16", run_set_cpus },
+	{ "vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity },
+	{ "json", NULL, "one line of JSON instead of a table", set_json },
+	{ "verbose", NULL, "say more on stderr", run_set_verbose },
+	{ NULL, NULL, NULL, NULL },
 };
 
 const struct command_spec bench_command = {
-    .name = "bench",
-    .synopsis = "--disk FILE [options]",
-    .summary = "Measures disks under a small guest of its own, on any KVM.",
-    .options = bench_options,
-    .epilogue = "Exit status: 0 measured, 1 host or set-up error or failed requests, 2 usage.\n",
+	.name = "bench",
+	.synopsis = "--disk FILE [options]",
+	.summary = "Measures disks under a small guest of its own, on any KVM.",
+	.options = bench_options,
+	.epilogue =
+		"Exit status: 0 measured, 1 host or set-up error or failed requests, 2 usage.\n",
 };
 
 /* A queue for each vCPU at least, so that all have something to do. */
@@ -157,16 +158,16 @@ int bench_options_parse(int argc, char **argv, struct bench_options *opt, struct
 	int ret;
 
 	*opt = (struct bench_options){
-	    .run = {.cpus = 1,
-		    .panic_match = "",
-		    .no_default_append = true,
-		    .debug_exit = true,
-		    .debug_exit_port = 0xf4},
-	    .rw = "randread",
-	    .complete = "irq",
-	    .bs = 4096,
-	    .depth = 32,
-	    .time_ms = 5000,
+		.run = { .cpus = 1,
+			 .panic_match = "",
+			 .no_default_append = true,
+			 .debug_exit = true,
+			 .debug_exit_port = 0xf4 },
+		.rw = "randread",
+		.complete = "irq",
+		.bs = 4096,
+		.depth = 32,
+		.time_ms = 5000,
 	};
 	ret = options_parse(&bench_command, argc, argv, opt, err);
 	if (!ret)

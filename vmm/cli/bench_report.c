@@ -20,8 +20,8 @@ struct key {
 #name, offsetof(struct bench_line, name)                                           \
 	}
 static const struct key keys[] = {
-    KEY(depth), KEY(ios), KEY(errors), KEY(kicks), KEY(irqs), KEY(passes),
-    KEY(mean),	KEY(p50), KEY(p99),    KEY(p999),  KEY(max),
+	KEY(depth), KEY(ios), KEY(errors), KEY(kicks), KEY(irqs), KEY(passes),
+	KEY(mean),  KEY(p50), KEY(p99),	   KEY(p999),  KEY(max),
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

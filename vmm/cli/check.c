@@ -38,18 +38,18 @@ static int set_device(void *into, const char *value, struct error *err)
 }
 
 static const struct option_spec check_options[] = {
-    {"json", NULL, "one line of JSON instead of a table", set_json},
-    {"device", "PATH", "ask this device instead of /dev/kvm", set_device},
-    {NULL, NULL, NULL, NULL},
+	{ "json", NULL, "one line of JSON instead of a table", set_json },
+	{ "device", "PATH", "ask this device instead of /dev/kvm", set_device },
+	{ NULL, NULL, NULL, NULL },
 };
 
 const struct command_spec check_command = {
-    .name = "check",
-    .synopsis = "[--json]",
-    .summary = "Tells what this host's KVM can do and whether it can boot stock kernels.",
-    .options = check_options,
-    .epilogue = "Exit status: 0 KVM boots stock kernels, 1 no usable KVM, 2 usage,\n"
-		"3 KVM works, but emulates kernel code: too slow for stock kernels.\n",
+	.name = "check",
+	.synopsis = "[--json]",
+	.summary = "Tells what this host's KVM can do and whether it can boot stock kernels.",
+	.options = check_options,
+	.epilogue = "Exit status: 0 KVM boots stock kernels, 1 no usable KVM, 2 usage,\n"
+		    "3 KVM works, but emulates kernel code: too slow for stock kernels.\n",
 };
 
 static void print_cap(const struct check *c, const struct kvm_cap *cap, bool first, int value)
@@ -125,7 +125,7 @@ static int check_open_kvm(struct check *c, struct error *err)
 
 int check_main(int argc, char **argv, struct error *err)
 {
-	struct check c = {0};
+	struct check c = { 0 };
 	int status, ret = options_parse(&check_command, argc, argv, &c, err);
 
 	if (ret == OPTIONS_HELP) {

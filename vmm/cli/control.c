@@ -88,10 +88,10 @@ static uint64_t next_deadline(const struct control *c)
 static void wait_once(struct control *c)
 {
 	struct pollfd pfd[POLL_COUNT] = {
-	    [POLL_SIGNAL] = {.fd = c->signal_fd, .events = POLLIN},
-	    [POLL_VM] = {.fd = c->machine->vm.event_fd, .events = POLLIN},
-	    [POLL_INPUT] = {.fd = input_poll_fd(&c->input), .events = POLLIN},
-	    [POLL_SPACE] = {.fd = c->machine->serial.space_fd, .events = POLLIN},
+		[POLL_SIGNAL] = { .fd = c->signal_fd, .events = POLLIN },
+		[POLL_VM] = { .fd = c->machine->vm.event_fd, .events = POLLIN },
+		[POLL_INPUT] = { .fd = input_poll_fd(&c->input), .events = POLLIN },
+		[POLL_SPACE] = { .fd = c->machine->serial.space_fd, .events = POLLIN },
 	};
 
 	if (poll(pfd, POLL_COUNT, clock_poll_timeout(next_deadline(c), clock_ms())) < 0)

@@ -49,7 +49,7 @@ static int set_choice(const char *value, const char *const *names, int *out)
 
 static int set_readonly(struct disk_config *disk, const char *value)
 {
-	static const char *const names[] = {"off", "on", NULL};
+	static const char *const names[] = { "off", "on", NULL };
 	int on = 1;
 
 	if (value && set_choice(value, names, &on))
@@ -74,10 +74,10 @@ static int set_serial(struct disk_config *disk, const char *value)
 static int set_cache(struct disk_config *disk, const char *value)
 {
 	static const char *const names[] = {
-	    [DISK_CACHE_NONE] = "none",
-	    [DISK_CACHE_WRITEBACK] = "writeback",
-	    [DISK_CACHE_UNSAFE] = "unsafe",
-	    NULL,
+		[DISK_CACHE_NONE] = "none",
+		[DISK_CACHE_WRITEBACK] = "writeback",
+		[DISK_CACHE_UNSAFE] = "unsafe",
+		NULL,
 	};
 
 	return set_choice(value, names, &disk->cache);
@@ -86,9 +86,9 @@ static int set_cache(struct disk_config *disk, const char *value)
 static int set_aio(struct disk_config *disk, const char *value)
 {
 	static const char *const names[] = {
-	    [DISK_AIO_NATIVE] = "native",
-	    [DISK_AIO_THREADS] = "threads",
-	    NULL,
+		[DISK_AIO_NATIVE] = "native",
+		[DISK_AIO_THREADS] = "threads",
+		NULL,
 	};
 
 	return set_choice(value, names, &disk->aio);
@@ -140,17 +140,17 @@ static int set_cpu(struct disk_config *disk, const char *value)
 }
 
 static const struct disk_key disk_keys[] = {
-    {"readonly", "nothing, on, off", true, set_readonly},
-    {"serial", "1 to 20 printable characters", false, set_serial},
-    {"cache", "none, writeback, unsafe", false, set_cache},
-    {"aio", "native, threads", false, set_aio},
-    {"queues", "1 to 63", false, set_queues},
-    {"queue-size", "a power of two, 4 to 1024", false, set_queue_size},
-    {"aio-depth", "1 to 256", false, set_aio_depth},
-    {"poll-max-us", "0 to 10000", false, set_poll_max},
-    {"block-size", "512, 4096", false, set_block_size},
-    {"cpu", "0 to 1023", false, set_cpu},
-    {NULL, NULL, false, NULL},
+	{ "readonly", "nothing, on, off", true, set_readonly },
+	{ "serial", "1 to 20 printable characters", false, set_serial },
+	{ "cache", "none, writeback, unsafe", false, set_cache },
+	{ "aio", "native, threads", false, set_aio },
+	{ "queues", "1 to 63", false, set_queues },
+	{ "queue-size", "a power of two, 4 to 1024", false, set_queue_size },
+	{ "aio-depth", "1 to 256", false, set_aio_depth },
+	{ "poll-max-us", "0 to 10000", false, set_poll_max },
+	{ "block-size", "512, 4096", false, set_block_size },
+	{ "cpu", "0 to 1023", false, set_cpu },
+	{ NULL, NULL, false, NULL },
 };
 
 static const struct disk_key *find_key(const char *name)
@@ -232,13 +232,13 @@ int disk_option_parse(const char *text, struct disk_config *disk, struct error *
 	int ret;
 
 	*disk = (struct disk_config){
-	    .cache = DISK_AUTO,
-	    .aio = DISK_AUTO,
-	    .queue_size = 256,
-	    .aio_depth = 128,
-	    .poll_max_us = DEFAULT_POLL,
-	    .block_size = 512,
-	    .cpu = -1,
+		.cache = DISK_AUTO,
+		.aio = DISK_AUTO,
+		.queue_size = 256,
+		.aio_depth = 128,
+		.poll_max_us = DEFAULT_POLL,
+		.block_size = 512,
+		.cpu = -1,
 	};
 	if (!copy)
 		return error_set(err, ENOMEM, "--disk");

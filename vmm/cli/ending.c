@@ -49,7 +49,7 @@ static bool in_a_hurry(const struct ending *e)
  */
 static void wait_for_stderr(const struct ending *e)
 {
-	struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
 	const int ms = clock_poll_timeout(e->limit, clock_ms());
 	int null;
 
@@ -63,7 +63,7 @@ static void wait_for_stderr(const struct ending *e)
 static void tell(struct ending *e)
 {
 	const char *path = e->machine->opt->result;
-	struct error err = {0};
+	struct error err = { 0 };
 	char line[256];
 
 	terminal_close(e->term);
@@ -108,7 +108,7 @@ static uint32_t further_signal(struct ending *e)
 /* Main is telling already: it gets to finish, unless what it writes to holds it up. */
 static void leave_to_main(struct ending *e)
 {
-	struct pollfd pfd = {.fd = e->done_fd, .events = POLLIN};
+	struct pollfd pfd = { .fd = e->done_fd, .events = POLLIN };
 
 	if (poll(&pfd, 1, LAST_WORDS_MS) == 0)
 		_exit(result_status(&e->res));
@@ -118,8 +118,8 @@ static void *guard_main(void *arg)
 {
 	struct ending *e = arg;
 	struct pollfd pfd[2] = {
-	    {.fd = e->signal_fd, .events = POLLIN},
-	    {.fd = e->done_fd, .events = POLLIN},
+		{ .fd = e->signal_fd, .events = POLLIN },
+		{ .fd = e->done_fd, .events = POLLIN },
 	};
 
 	prctl(PR_SET_NAME, "ending");
@@ -226,7 +226,7 @@ int ending_run(struct ending *e)
 		report_disks(e->machine);
 	e->res.disk_errors = report_failed_requests(e->machine);
 	e->res.dropped =
-	    console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
+		console_stop(&e->machine->console, hurry ? HURRY_CONSOLE_MS : PATIENT_CONSOLE_MS);
 	if (atomic_exchange(&e->told, true))
 		for (;;)
 			pause(); /* the guard is telling, and ends the process */

@@ -14,11 +14,9 @@
 void input_init(struct input *in, int fd, const struct terminal *term, struct serial *uart,
 		void (*on_escape)(void *opaque, enum escape_action action), void *opaque)
 {
-	*in = (struct input){.fd = fd,
-			     .term = term,
-			     .uart = uart,
-			     .on_escape = on_escape,
-			     .opaque = opaque};
+	*in = (struct input){
+		.fd = fd, .term = term, .uart = uart, .on_escape = on_escape, .opaque = opaque
+	};
 }
 
 int input_poll_fd(const struct input *in)

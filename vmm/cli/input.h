@@ -29,7 +29,8 @@ struct input {
 	int fd; /* borrowed; -1: none, or at its end */
 	const struct terminal *term;
 	struct serial *uart;
-	void (*on_escape)(void *opaque, enum escape_action action); /* never ESCAPE_NONE or _BREAK */
+	void (*on_escape)(void *opaque,
+			  enum escape_action action); /* never ESCAPE_NONE or _BREAK */
 	void *opaque;
 	struct escape escape;
 	uint8_t pending[INPUT_CHUNK]; /* read and not taken by the UART yet */

@@ -20,9 +20,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {&run_command, run_main},
-    {&bench_command, bench_main},
-    {&check_command, check_main},
+	{ &run_command, run_main },
+	{ &bench_command, bench_main },
+	{ &check_command, check_main },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -63,7 +63,7 @@ static bool is_any(const char *word, const char *a, const char *b)
 int main(int argc, char **argv)
 {
 	const struct command *command;
-	struct error err = {0};
+	struct error err = { 0 };
 	int status;
 
 	if (!fill_standard_streams())

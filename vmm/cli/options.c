@@ -147,7 +147,7 @@ static void print_option(const struct option_spec *spec, FILE *out)
 
 void options_print_help(const struct command_spec *cmd, FILE *out)
 {
-	static const struct option_spec help = {.name = "help", .help = "this text"};
+	static const struct option_spec help = { .name = "help", .help = "this text" };
 
 	fprintf(out, "Usage: mvmm %s %s\n%s\n\nOptions:\n", cmd->name, cmd->synopsis, cmd->summary);
 	for (const struct option_spec *spec = cmd->options; spec->name; spec++)

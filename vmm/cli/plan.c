@@ -40,8 +40,8 @@ static void print_place(const struct machine *m, unsigned i, FILE *out)
 
 static void print_disk(const struct machine *m, unsigned i, FILE *out)
 {
-	static const char *const cache[] = {"none", "writeback", "unsafe"};
-	static const char *const aio[] = {"native", "threads"};
+	static const char *const cache[] = { "none", "writeback", "unsafe" };
+	static const char *const aio[] = { "native", "threads" };
 	const struct block_backend *be = &m->disk[i].blk.backend;
 	const struct disk_config *config = &m->opt->disk[i];
 	char size[24];

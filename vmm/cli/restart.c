@@ -69,7 +69,7 @@ static int wait_for_child(struct supervisor *s)
  */
 static int end_by_signal(const struct run_options *opt, int sig)
 {
-	const struct result res = {.end = VM_END_SIGNAL, .value = sig, .name = opt->name};
+	const struct result res = { .end = VM_END_SIGNAL, .value = sig, .name = opt->name };
 	struct error err;
 	char line[256];
 
@@ -83,7 +83,7 @@ static int end_by_signal(const struct run_options *opt, int sig)
 /* A signal that came while there was no child to pass it to. */
 static void take_pending(struct supervisor *s)
 {
-	const struct timespec now = {0};
+	const struct timespec now = { 0 };
 	siginfo_t info;
 	int sig;
 
@@ -102,7 +102,7 @@ static void watch_signals(struct supervisor *s)
 
 int restart_supervise(const struct run_options *opt, uint64_t limit, struct error *err)
 {
-	struct supervisor s = {0};
+	struct supervisor s = { 0 };
 	const pid_t parent = getpid();
 	int status;
 

@@ -24,17 +24,17 @@ struct reason {
 };
 
 static const struct reason reasons[] = {
-    [VM_RUNNING] = {"running", "still running"},
-    [VM_END_POWEROFF] = {"poweroff", "guest powered off"},
-    [VM_END_RESET] = {"reset", "guest asked for a reset"},
-    [VM_END_CRASH] = {"crash", "guest crashed"},
-    [VM_END_PANIC] = {"panic", "guest kernel panicked"},
-    [VM_END_HALTED] = {"halted", "guest halted for good"},
-    [VM_END_TIMEOUT] = {"timeout", "time limit reached"},
-    [VM_END_SIGNAL] = {"signal", "ended by"},
-    [VM_END_DEBUG_EXIT] = {"debug-exit", "guest wrote"},
-    [VM_END_QUIT] = {"quit", "console closed by the user"},
-    [VM_END_HOST_ERROR] = {"error", "host error"},
+	[VM_RUNNING] = { "running", "still running" },
+	[VM_END_POWEROFF] = { "poweroff", "guest powered off" },
+	[VM_END_RESET] = { "reset", "guest asked for a reset" },
+	[VM_END_CRASH] = { "crash", "guest crashed" },
+	[VM_END_PANIC] = { "panic", "guest kernel panicked" },
+	[VM_END_HALTED] = { "halted", "guest halted for good" },
+	[VM_END_TIMEOUT] = { "timeout", "time limit reached" },
+	[VM_END_SIGNAL] = { "signal", "ended by" },
+	[VM_END_DEBUG_EXIT] = { "debug-exit", "guest wrote" },
+	[VM_END_QUIT] = { "quit", "console closed by the user" },
+	[VM_END_HOST_ERROR] = { "error", "host error" },
 };
 
 int result_status(const struct result *res)
@@ -66,7 +66,7 @@ int result_status(const struct result *res)
 
 /* snprintf that appends and never runs over; *len may end beyond size. */
 static void append(char *buf, size_t size, size_t *len, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 
 static void append(char *buf, size_t size, size_t *len, const char *fmt, ...)
 {

@@ -55,17 +55,17 @@ static int open_console(struct run *run, unsigned boot, struct error *err)
 static int run_machine(struct run *run, struct error *err)
 {
 	struct control control = {
-	    .machine = run->machine,
-	    .term = &run->term,
-	    .signal_fd = run->signal_fd,
-	    .input_fd = run->input_fd,
-	    .limit = run->limit,
+		.machine = run->machine,
+		.term = &run->term,
+		.signal_fd = run->signal_fd,
+		.input_fd = run->input_fd,
+		.limit = run->limit,
 	};
 	struct ending ending = {
-	    .machine = run->machine,
-	    .term = &run->term,
-	    .signal_fd = run->signal_fd,
-	    .restart = run->opt->restart,
+		.machine = run->machine,
+		.term = &run->term,
+		.signal_fd = run->signal_fd,
+		.restart = run->opt->restart,
 	};
 	int ret = terminal_open(&run->term, run->input_fd);
 
@@ -97,7 +97,7 @@ static int print_machine(struct run *run, struct error *err)
 
 int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
 {
-	struct run run = {.opt = opt, .limit = limit};
+	struct run run = { .opt = opt, .limit = limit };
 
 	if (open_console(&run, boot, err))
 		return STATUS_ERROR;
@@ -125,9 +125,9 @@ static int run_all(const struct run_options *opt, struct error *err)
 static void write_error_result(const struct run_options *opt, const struct error *err)
 {
 	const struct result res = {
-	    .end = VM_END_HOST_ERROR,
-	    .name = opt->name,
-	    .message = err->text,
+		.end = VM_END_HOST_ERROR,
+		.name = opt->name,
+		.message = err->text,
 	};
 
 	if (result_write(&res, opt->result, NULL))

@@ -25,8 +25,9 @@
 static struct terminal *_Atomic active;
 
 static const int fatal_signals[] = {
-    SIGHUP,  SIGINT,  SIGQUIT, SIGILL,	SIGTRAP,   SIGABRT, SIGBUS,    SIGFPE,	SIGUSR1, SIGSEGV,
-    SIGUSR2, SIGALRM, SIGTERM, SIGXCPU, SIGVTALRM, SIGPROF, SIGSTKFLT, SIGPOLL, SIGPWR,	 SIGSYS,
+	SIGHUP,	   SIGINT,  SIGQUIT,   SIGILL,	SIGTRAP, SIGABRT, SIGBUS,
+	SIGFPE,	   SIGUSR1, SIGSEGV,   SIGUSR2, SIGALRM, SIGTERM, SIGXCPU,
+	SIGVTALRM, SIGPROF, SIGSTKFLT, SIGPOLL, SIGPWR,	 SIGSYS,
 };
 
 /* A terminal that is not our controlling one (ENOTTY) has no job control for us. */
@@ -108,7 +109,7 @@ static void on_continue(int sig)
 /* Signals somebody else handles or ignores are theirs. */
 static void handle_default(int sig, void (*handler)(int), int flags)
 {
-	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
 	struct sigaction old;
 
 	if (sigaction(sig, NULL, &old) || (old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_DFL)

@@ -42,7 +42,8 @@
 
 #define PAGE_SIZE 4096ULL
 #define PTES	  512
-#define DIRECTORIES 4 /* of 1 GiB each: 4 GiB, as the kernel, the tables and the zero page lie below */
+#define DIRECTORIES                                                                                \
+	4 /* of 1 GiB each: 4 GiB, as the kernel, the tables and the zero page lie below */
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
 {

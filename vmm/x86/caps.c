@@ -12,7 +12,8 @@ static const struct kvm_cap x86_caps[] = {
 	{ "KVM_CAP_PIT2", KVM_CAP_PIT2, true, "the timer of kernels without ACPI" },
 	{ "KVM_CAP_TSC_DEADLINE_TIMER", KVM_CAP_TSC_DEADLINE_TIMER, false,
 	  "the cheapest guest timer" },
-	{ "KVM_CAP_GET_TSC_KHZ", KVM_CAP_GET_TSC_KHZ, false, "telling the guest its TSC frequency" },
+	{ "KVM_CAP_GET_TSC_KHZ", KVM_CAP_GET_TSC_KHZ, false,
+	  "telling the guest its TSC frequency" },
 	{ "KVM_CAP_ADJUST_CLOCK", KVM_CAP_ADJUST_CLOCK, false, "kvm-clock that can be paused" },
 };
 

@@ -17,22 +17,26 @@ static void dump_regs(const struct kvm_regs *r, FILE *out)
 		const char *name;
 		uint64_t value;
 	} reg[] = {
-		{ "rax", r->rax }, { "rbx", r->rbx }, { "rcx", r->rcx }, { "rdx", r->rdx },
-		{ "rsi", r->rsi }, { "rdi", r->rdi }, { "rbp", r->rbp }, { "rsp", r->rsp },
-		{ " r8", r->r8 },  { " r9", r->r9 },  { "r10", r->r10 }, { "r11", r->r11 },
-		{ "r12", r->r12 }, { "r13", r->r13 }, { "r14", r->r14 }, { "r15", r->r15 },
+		{ "rax", r->rax }, { "rbx", r->rbx },	    { "rcx", r->rcx }, { "rdx", r->rdx },
+		{ "rsi", r->rsi }, { "rdi", r->rdi },	    { "rbp", r->rbp }, { "rsp", r->rsp },
+		{ " r8", r->r8 },  { " r9", r->r9 },	    { "r10", r->r10 }, { "r11", r->r11 },
+		{ "r12", r->r12 }, { "r13", r->r13 },	    { "r14", r->r14 }, { "r15", r->r15 },
 		{ "rip", r->rip }, { "rflags", r->rflags },
 	};
 
 	for (unsigned i = 0; i < sizeof(reg) / sizeof(reg[0]); i++)
-		fprintf(out, "%s%s %016llx", i % 4 ? " " : i ? "\n  " : "  ", reg[i].name,
-			(unsigned long long)reg[i].value);
+		fprintf(out, "%s%s %016llx",
+			i % 4 ? " "
+			: i   ? "\n  "
+			      : "  ",
+			reg[i].name, (unsigned long long)reg[i].value);
 	fprintf(out, "\n");
 }
 
 static void dump_segment(const char *name, const struct kvm_segment *s, FILE *out)
 {
-	fprintf(out, "  %s %04x base %016llx limit %08x type %2u s %u dpl %u p %u db %u l %u g %u%s\n",
+	fprintf(out,
+		"  %s %04x base %016llx limit %08x type %2u s %u dpl %u p %u db %u l %u g %u%s\n",
 		name, s->selector, (unsigned long long)s->base, s->limit, s->type, s->s, s->dpl,
 		s->present, s->db, s->l, s->g, s->unusable ? " unusable" : "");
 }
@@ -52,8 +56,8 @@ static void dump_sregs(const struct kvm_sregs *s, FILE *out)
 		s->idt.limit);
 	fprintf(out, "  cr0 %llx cr2 %llx cr3 %llx cr4 %llx cr8 %llx efer %llx apic %llx\n",
 		(unsigned long long)s->cr0, (unsigned long long)s->cr2, (unsigned long long)s->cr3,
-		(unsigned long long)s->cr4, (unsigned long long)s->cr8,
-		(unsigned long long)s->efer, (unsigned long long)s->apic_base);
+		(unsigned long long)s->cr4, (unsigned long long)s->cr8, (unsigned long long)s->efer,
+		(unsigned long long)s->apic_base);
 }
 
 /* One byte at a time: the next one may lie in a page that is not mapped. */

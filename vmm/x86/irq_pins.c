@@ -26,10 +26,10 @@ unsigned arch_irq_pins(struct kvm_irq_routing_entry *entries, unsigned max)
 	for (unsigned gsi = 0; gsi < X86_IOAPIC_PINS && n + 2 <= max; gsi++) {
 		entries[n++] = pin_route(gsi, KVM_IRQCHIP_IOAPIC, gsi);
 		if (gsi < PIC_PINS)
-			entries[n++] = pin_route(gsi,
-						 gsi < 8 ? KVM_IRQCHIP_PIC_MASTER :
-							   KVM_IRQCHIP_PIC_SLAVE,
-						 gsi % 8);
+			entries[n++] =
+				pin_route(gsi,
+					  gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+					  gsi % 8);
 	}
 	return n;
 }

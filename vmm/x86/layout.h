@@ -43,18 +43,18 @@
 #define X86_MPTABLE_END	   0x00100000ULL
 #define X86_HIGH_RAM	   0x00100000ULL
 
-#define X86_HOLE	   0xc0000000ULL /* RAM below 4 GiB ends here at the latest */
-#define X86_PCI_BAR_BASE   0xc0000000ULL
-#define X86_PCI_BAR_SIZE   0x10000000ULL
-#define X86_VIRTIO_MMIO	   0xd0000000ULL
+#define X86_HOLE	       0xc0000000ULL /* RAM below 4 GiB ends here at the latest */
+#define X86_PCI_BAR_BASE       0xc0000000ULL
+#define X86_PCI_BAR_SIZE       0x10000000ULL
+#define X86_VIRTIO_MMIO	       0xd0000000ULL
 #define X86_VIRTIO_MMIO_STRIDE 0x1000ULL
-#define X86_ECAM	   0xe0000000ULL
-#define X86_ECAM_SIZE	   0x00100000ULL /* bus 0: 32 devices x 8 functions x 4 KiB */
-#define X86_IOAPIC	   0xfec00000ULL
-#define X86_LAPIC	   0xfee00000ULL
-#define X86_KVM_IDENTITY   0xfeffc000ULL
-#define X86_KVM_TSS	   0xfeffd000ULL /* three pages */
-#define X86_HOLE_END	   0x100000000ULL
+#define X86_ECAM	       0xe0000000ULL
+#define X86_ECAM_SIZE	       0x00100000ULL /* bus 0: 32 devices x 8 functions x 4 KiB */
+#define X86_IOAPIC	       0xfec00000ULL
+#define X86_LAPIC	       0xfee00000ULL
+#define X86_KVM_IDENTITY       0xfeffc000ULL
+#define X86_KVM_TSS	       0xfeffd000ULL /* three pages */
+#define X86_HOLE_END	       0x100000000ULL
 
 /* Global system interrupts = IOAPIC pins. Edge, active high, all of them: irqfd pulses. */
 #define X86_GSI_SERIAL	      4

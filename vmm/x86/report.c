@@ -21,7 +21,7 @@ static uint64_t read_msr(struct vcpu *vcpu, uint32_t index)
 
 	msrs->nmsrs = 1;
 	msrs->pad = 0;
-	msrs->entries[0] = (struct kvm_msr_entry){.index = index};
+	msrs->entries[0] = (struct kvm_msr_entry){ .index = index };
 	return kvm_ioctl(vcpu->fd, KVM_GET_MSRS, msrs) == 1 ? msrs->entries[0].data : 0;
 }
 

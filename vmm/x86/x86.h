@@ -28,7 +28,7 @@ struct x86_cpuid {
 struct x86_cpuid_config {
 	unsigned nvcpus; /* one thread per core, one package; APIC ids 0 .. nvcpus-1 */
 	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER: old kernels can, but do not say so in CPUID */
-	uint32_t tsc_khz;  /* 0: unknown */
+	uint32_t tsc_khz; /* 0: unknown */
 };
 
 /* What KVM supports, unchanged; the caller frees. */
@@ -38,8 +38,7 @@ int x86_cpuid_get(int kvm_fd, struct x86_cpuid **cpuid, struct error *err);
 int x86_cpuid_complete(struct x86_cpuid *cpuid, const struct x86_cpuid_config *config);
 void x86_cpuid_set_apic_id(struct x86_cpuid *cpuid, uint32_t apic_id);
 
-struct kvm_cpuid_entry2 *x86_cpuid_find(struct x86_cpuid *cpuid, uint32_t function,
-					uint32_t index);
+struct kvm_cpuid_entry2 *x86_cpuid_find(struct x86_cpuid *cpuid, uint32_t function, uint32_t index);
 /* A new entry at the end, all zero but its function; NULL when the table is full. */
 struct kvm_cpuid_entry2 *x86_cpuid_add(struct x86_cpuid *cpuid, uint32_t function);
 

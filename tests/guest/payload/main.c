@@ -26,7 +26,7 @@ static struct shadow shadow;
 static unsigned ndisks;
 
 static const struct test *const tables[] = {
-    io_tests, request_tests, reset_tests, hostile_tests, machine_tests, pci_tests, smp_tests,
+	io_tests, request_tests, reset_tests, hostile_tests, machine_tests, pci_tests, smp_tests,
 };
 
 unsigned disk_count(void)
@@ -61,15 +61,15 @@ uint32_t disk_block(void)
 bool disk_works(void)
 {
 	struct workload w = {
-	    .queue = disk(0)->queue,
-	    .nqueues = 1,
-	    .unit = disk_block(),
-	    .waiting = WAIT_IRQ,
-	    .depth = 8,
-	    .max_sectors = 8,
-	    .write_percent = 50,
-	    .total = 50,
-	    .seed = rdtsc(),
+		.queue = disk(0)->queue,
+		.nqueues = 1,
+		.unit = disk_block(),
+		.waiting = WAIT_IRQ,
+		.depth = 8,
+		.max_sectors = 8,
+		.write_percent = 50,
+		.total = 50,
+		.seed = rdtsc(),
 	};
 
 	if (!blk_start(disk(0), BLK_FEATURES, 1, VQ_MAX_SIZE))

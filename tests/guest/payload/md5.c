@@ -10,20 +10,21 @@
 #define BLOCK 64
 
 static const uint32_t sines[64] = {
-    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
-    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
-    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
-    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
-    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
-    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
-    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
-    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
+	0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613,
+	0xfd469501, 0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193,
+	0xa679438e, 0x49b40821, 0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d,
+	0x02441453, 0xd8a1e681, 0xe7d3fbc8, 0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed,
+	0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a, 0xfffa3942, 0x8771f681, 0x6d9d6122,
+	0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70, 0x289b7ec6, 0xeaa127fa,
+	0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665, 0xf4292244,
+	0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+	0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb,
+	0xeb86d391,
 };
 
-static const uint8_t shifts[4][4] = {{7, 12, 17, 22},
-				     {5, 9, 14, 20},
-				     {4, 11, 16, 23},
-				     {6, 10, 15, 21}};
+static const uint8_t shifts[4][4] = {
+	{ 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 }
+};
 
 static uint32_t mix(unsigned round, const uint32_t *s)
 {
@@ -42,7 +43,7 @@ static uint32_t mix(unsigned round, const uint32_t *s)
 /* Which word of the block a step takes: i, 5i + 1, 3i + 5, 7i. */
 static unsigned word_of(unsigned i)
 {
-	static const uint8_t times[] = {1, 5, 3, 7}, plus[] = {0, 1, 5, 0};
+	static const uint8_t times[] = { 1, 5, 3, 7 }, plus[] = { 0, 1, 5, 0 };
 
 	return (i * times[i / 16] + plus[i / 16]) % 16;
 }
@@ -68,7 +69,7 @@ static void add_block(struct md5 *md5, const uint32_t *words)
 
 void md5_init(struct md5 *md5)
 {
-	*md5 = (struct md5){.state = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476}};
+	*md5 = (struct md5){ .state = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476 } };
 }
 
 void md5_add(struct md5 *md5, const void *data, size_t bytes)
@@ -82,7 +83,7 @@ void md5_add(struct md5 *md5, const void *data, size_t bytes)
 void md5_end(struct md5 *md5, char *text)
 {
 	uint64_t bits = md5->bytes * 8;
-	uint32_t pad[16] = {0x80, [14] = bits, [15] = bits >> 32};
+	uint32_t pad[16] = { 0x80, [14] = bits, [15] = bits >> 32 };
 	const uint8_t *state = (const uint8_t *)md5->state;
 
 	add_block(md5, pad);

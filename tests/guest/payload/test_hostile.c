@@ -32,7 +32,7 @@ static void offer(struct virtq *vq, uint16_t head)
 static void set_desc(struct virtq *vq, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,
 		     uint16_t next)
 {
-	vq->desc[i] = (struct vring_desc){addr, len, flags, next};
+	vq->desc[i] = (struct vring_desc){ addr, len, flags, next };
 }
 
 static void index_jump(struct virtq *vq)
@@ -79,14 +79,14 @@ static void indirect_no_memory(struct virtq *vq)
 static void indirect_nested(struct virtq *vq)
 {
 	vq->tables[0] =
-	    (struct vring_desc){(uintptr_t)(vq->tables + 8), 48, VRING_DESC_F_INDIRECT, 0};
+		(struct vring_desc){ (uintptr_t)(vq->tables + 8), 48, VRING_DESC_F_INDIRECT, 0 };
 	set_desc(vq, 0, (uintptr_t)vq->tables, 48, VRING_DESC_F_INDIRECT, 0);
 	offer(vq, 0);
 }
 
 static void indirect_loop(struct virtq *vq)
 {
-	vq->tables[0] = (struct vring_desc){(uintptr_t)vq->tables, 16, VRING_DESC_F_NEXT, 0};
+	vq->tables[0] = (struct vring_desc){ (uintptr_t)vq->tables, 16, VRING_DESC_F_NEXT, 0 };
 	set_desc(vq, 0, (uintptr_t)vq->tables, 48, VRING_DESC_F_INDIRECT, 0);
 	offer(vq, 0);
 }
@@ -109,16 +109,16 @@ static const struct {
 	const char *what;
 	void (*harm)(struct virtq *vq);
 } harms[] = {
-    {"an avail index that jumps", index_jump},
-    {"a head out of range", head_out_of_range},
-    {"a next out of range", next_out_of_range},
-    {"a descriptor that follows itself", self_loop},
-    {"a cycle of two", two_cycle},
-    {"an indirect table of odd length", indirect_odd_length},
-    {"an indirect table where no memory is", indirect_no_memory},
-    {"an indirect table in an indirect table", indirect_nested},
-    {"a loop in an indirect table", indirect_loop},
-    {"a head offered twice", same_head_twice},
+	{ "an avail index that jumps", index_jump },
+	{ "a head out of range", head_out_of_range },
+	{ "a next out of range", next_out_of_range },
+	{ "a descriptor that follows itself", self_loop },
+	{ "a cycle of two", two_cycle },
+	{ "an indirect table of odd length", indirect_odd_length },
+	{ "an indirect table where no memory is", indirect_no_memory },
+	{ "an indirect table in an indirect table", indirect_nested },
+	{ "a loop in an indirect table", indirect_loop },
+	{ "a head offered twice", same_head_twice },
 };
 
 static bool wait_needs_reset(struct virtio *dev)
@@ -198,7 +198,7 @@ static void sealed_queue(void)
 	uint16_t size = dev->ops->queue_get_size(dev, 0);
 
 	for (unsigned bad = 0; bad < 3; bad++) {
-		static const uint16_t sizes[] = {0, 3, 32768};
+		static const uint16_t sizes[] = { 0, 3, 32768 };
 
 		dev->ops->queue_set_size(dev, 0, sizes[bad]);
 		dev->ops->queue_set_desc(dev, 0, 0xfee00000);
@@ -213,11 +213,11 @@ static bool queue_taken(uint16_t size, uint64_t desc, uint64_t avail, uint64_t u
 {
 	struct virtio *dev = disk(0)->dev;
 	struct virtq vq = {
-	    .dev = dev,
-	    .size = size,
-	    .desc = (void *)desc,
-	    .avail = (void *)avail,
-	    .used = (void *)used,
+		.dev = dev,
+		.size = size,
+		.desc = (void *)desc,
+		.avail = (void *)avail,
+		.used = (void *)used,
 	};
 
 	virtio_negotiate(dev, BLK_FEATURES);
@@ -254,7 +254,7 @@ static bool features_taken(uint64_t features)
 	dev->ops->accept(dev, 0, features);
 	dev->ops->accept(dev, 1, features >> 32);
 	dev->ops->set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-				      VIRTIO_CONFIG_S_FEATURES_OK);
+					  VIRTIO_CONFIG_S_FEATURES_OK);
 	return dev->ops->status(dev) & VIRTIO_CONFIG_S_FEATURES_OK;
 }
 
@@ -271,11 +271,11 @@ static void bad_features(void)
 }
 
 const struct test hostile_tests[] = {
-    {"broken-rings", broken_rings},
-    {"notify-storm", notify_storm},
-    {"odd-notifies", odd_notifies},
-    {"sealed-queue", sealed_queue},
-    {"bad-queues", bad_queues},
-    {"bad-features", bad_features},
-    {NULL, NULL},
+	{ "broken-rings", broken_rings },
+	{ "notify-storm", notify_storm },
+	{ "odd-notifies", odd_notifies },
+	{ "sealed-queue", sealed_queue },
+	{ "bad-queues", bad_queues },
+	{ "bad-features", bad_features },
+	{ NULL, NULL },
 };

@@ -11,16 +11,16 @@
 static struct workload workload(enum waiting waiting)
 {
 	return (struct workload){
-	    .queue = disk(0)->queue,
-	    .nqueues = disk(0)->nqueues,
-	    .unit = disk_block(),
-	    .shadow = disk_shadow(),
-	    .waiting = waiting,
-	    .depth = option_u64("depth", DEFAULT_DEPTH),
-	    .max_sectors = option_u64("sectors", 16),
-	    .write_percent = option_u64("writes", 50),
-	    .total = option_u64("ios", DEFAULT_IOS),
-	    .seed = option_u64("seed", 1),
+		.queue = disk(0)->queue,
+		.nqueues = disk(0)->nqueues,
+		.unit = disk_block(),
+		.shadow = disk_shadow(),
+		.waiting = waiting,
+		.depth = option_u64("depth", DEFAULT_DEPTH),
+		.max_sectors = option_u64("sectors", 16),
+		.write_percent = option_u64("writes", 50),
+		.total = option_u64("ios", DEFAULT_IOS),
+		.seed = option_u64("seed", 1),
 	};
 }
 
@@ -62,7 +62,7 @@ static void halt(void)
 static void plain(void)
 {
 	const uint64_t ring =
-	    VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC);
+		VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC);
 
 	run("plain ring, poll", BLK_FEATURES & ~ring, 1, WAIT_POLL);
 	run("plain ring, irq", BLK_FEATURES & ~ring, 1, WAIT_IRQ);
@@ -117,12 +117,12 @@ static void many_disks(void)
 }
 
 const struct test io_tests[] = {
-    {"poll", poll},
-    {"irq", irq},
-    {"halt", halt},
-    {"plain", plain},
-    {"small-ring", small_ring},
-    {"mq", multi_queue},
-    {"disks", many_disks},
-    {NULL, NULL},
+	{ "poll", poll },
+	{ "irq", irq },
+	{ "halt", halt },
+	{ "plain", plain },
+	{ "small-ring", small_ring },
+	{ "mq", multi_queue },
+	{ "disks", many_disks },
+	{ NULL, NULL },
 };

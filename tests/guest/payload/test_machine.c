@@ -176,7 +176,7 @@ static void nothing(void)
 	outb(UNUSED_PORT, 1);
 	outl(UNUSED_PORT, 1);
 	ok(read8(UNUSED_MEMORY) == 0xff && read16(UNUSED_MEMORY) == 0xffff &&
-	       read32(UNUSED_MEMORY) == ~0u && read64(UNUSED_MEMORY) == ~0ull,
+		   read32(UNUSED_MEMORY) == ~0u && read64(UNUSED_MEMORY) == ~0ull,
 	   "so does unused memory");
 	write32(UNUSED_MEMORY, 0);
 	write64(UNUSED_MEMORY, 0);
@@ -184,9 +184,9 @@ static void nothing(void)
 }
 
 const struct test machine_tests[] = {
-    {"memory", memory},		{"cpu", cpu},
-    {"clock", clock},		{"apic", apic},
-    {"serial-irq", serial_irq}, {"serial-input", serial_input},
-    {"boots", boots},		{"acpi", acpi},
-    {"nothing", nothing},	{NULL, NULL},
+	{ "memory", memory },	      { "cpu", cpu },
+	{ "clock", clock },	      { "apic", apic },
+	{ "serial-irq", serial_irq }, { "serial-input", serial_input },
+	{ "boots", boots },	      { "acpi", acpi },
+	{ "nothing", nothing },	      { NULL, NULL },
 };

@@ -23,8 +23,8 @@ static void config(void)
 	ok(pci_probe(&bridge, 0), "slot 0 has a host bridge");
 	ok(pci_read16(&bridge, PCI_CLASS_DEVICE) == 0x0600, "of that class");
 	for (unsigned reg = 0; reg < 256; reg += 4)
-		differ +=
-		    pci_read32(disk_pci(), reg) != read32(ECAM + (disk_pci()->slot << 15) + reg);
+		differ += pci_read32(disk_pci(), reg) !=
+			  read32(ECAM + (disk_pci()->slot << 15) + reg);
 	ok(differ == 0, "ports and ECAM show the same");
 	for (unsigned slot = 20; slot < PCI_SLOTS; slot++)
 		absent += !pci_probe(&none, slot);
@@ -117,14 +117,14 @@ static void disturbed(const char *what, void (*disturb)(struct virtio *dev))
 {
 	struct blk *blk = disk(0);
 	struct workload w = {
-	    .queue = blk->queue,
-	    .nqueues = 1,
-	    .waiting = WAIT_IRQ,
-	    .depth = 16,
-	    .max_sectors = 8,
-	    .write_percent = 50,
-	    .total = 100,
-	    .seed = 1,
+		.queue = blk->queue,
+		.nqueues = 1,
+		.waiting = WAIT_IRQ,
+		.depth = 16,
+		.max_sectors = 8,
+		.write_percent = 50,
+		.total = 100,
+		.seed = 1,
 	};
 	bool good = true;
 	unsigned rounds = 0;
@@ -182,8 +182,9 @@ static void memory_storm(void)
  */
 static void abuse(void)
 {
-	static const uint32_t bars[] = {0,	    0x100000,	0xfee00000,
-					0xfec00000, 0xe0000000, 0xfffffff0};
+	static const uint32_t bars[] = {
+		0, 0x100000, 0xfee00000, 0xfec00000, 0xe0000000, 0xfffffff0
+	};
 	struct pci_dev *pci = disk_pci();
 	struct virtio *dev = disk(0)->dev;
 	uint32_t bar;
@@ -191,7 +192,7 @@ static void abuse(void)
 	ok(disk_works(), "the disk works");
 	for (unsigned i = 0; i < 4096 / 4; i++)
 		write32(pci->msix_table + pci->msix_vectors * PCI_MSIX_ENTRY_SIZE % 2048 +
-			    4 * i % 2048,
+				4 * i % 2048,
 			i * 0x10001);
 	for (unsigned i = 0; i < 64; i++) {
 		write8(pci->msix_table + i, i);
@@ -200,7 +201,7 @@ static void abuse(void)
 		write32(pci->msix_pba + i, ~0u);
 	}
 	for (unsigned i = 0; i < 256; i++)
-		pci_msix_set(pci, 0, random_u64(&(uint64_t){i}), i << 8 | i);
+		pci_msix_set(pci, 0, random_u64(&(uint64_t){ i }), i << 8 | i);
 	virtio_reset(dev);
 	bar = pci_read32(pci, PCI_BASE_ADDRESS_0);
 	for (unsigned i = 0; i < ARRAY_SIZE(bars); i++) {
@@ -238,7 +239,7 @@ static void doorbell(void)
 }
 
 const struct test pci_tests[] = {
-    {"pci-config", config},	    {"pci-bars", bars},	      {"pci-abuse", abuse},
-    {"msix-mask", msix_mask},	    {"msix-move", msix_move}, {"msix-storm", msix_storm},
-    {"memory-storm", memory_storm}, {"doorbell", doorbell},   {NULL, NULL},
+	{ "pci-config", config },	  { "pci-bars", bars },	      { "pci-abuse", abuse },
+	{ "msix-mask", msix_mask },	  { "msix-move", msix_move }, { "msix-storm", msix_storm },
+	{ "memory-storm", memory_storm }, { "doorbell", doorbell },   { NULL, NULL },
 };

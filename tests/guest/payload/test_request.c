@@ -84,8 +84,8 @@ static void get_id(void)
 	const char *want = option("serial", 0);
 	struct blk *blk = start(BLK_FEATURES);
 	char *id = alloc_pages(PAGE_SIZE);
-	const struct sg whole = {id, VIRTIO_BLK_ID_BYTES, true};
-	const struct sg split[] = {{id + 64, 3, true}, {id + 128, 17, true}};
+	const struct sg whole = { id, VIRTIO_BLK_ID_BYTES, true };
+	const struct sg split[] = { { id + 64, 3, true }, { id + 128, 17, true } };
 
 	if (!blk)
 		return;
@@ -135,7 +135,7 @@ static uint8_t zero_range(struct blk *blk, uint32_t type, uint64_t sector, uint3
 			  uint32_t flags)
 {
 	static struct virtio_blk_discard_write_zeroes range;
-	const struct sg sg = {&range, sizeof(range), false};
+	const struct sg sg = { &range, sizeof(range), false };
 
 	range.sector = sector;
 	range.num_sectors = n;
@@ -193,10 +193,10 @@ static void refused(void)
 {
 	struct blk *blk = start(BLK_FEATURES);
 	uint8_t *data = alloc_pages(BUFFER_SECTORS * SECTOR);
-	const struct sg one = {data, SECTOR, true}, odd = {data, 511, true};
-	const struct sg nowhere = {(void *)0xb0000000, SECTOR, true};
-	const struct sg device = {(void *)0xfee00000, SECTOR, true};
-	const struct sg wraps = {(void *)(UINT64_MAX - 100), SECTOR, true};
+	const struct sg one = { data, SECTOR, true }, odd = { data, 511, true };
+	const struct sg nowhere = { (void *)0xb0000000, SECTOR, true };
+	const struct sg device = { (void *)0xfee00000, SECTOR, true };
+	const struct sg wraps = { (void *)(UINT64_MAX - 100), SECTOR, true };
 	struct virtq *vq;
 
 	if (!blk)
@@ -229,8 +229,8 @@ static void layouts(void)
 	struct virtio_blk_outhdr *hdr = alloc_pages(PAGE_SIZE);
 	uint8_t *h = (uint8_t *)hdr;
 	struct sg pieces[8] = {
-	    {h, 1, false},     {h + 1, 5, false}, {h + 6, 2, false},
-	    {h + 8, 8, false}, {data, 300, true}, {data + 300, 213, true},
+		{ h, 1, false },     { h + 1, 5, false }, { h + 6, 2, false },
+		{ h + 8, 8, false }, { data, 300, true }, { data + 300, 213, true },
 	};
 	uint32_t len = 0;
 
@@ -261,21 +261,21 @@ static void cache_mode(void)
 		blk->dev->ops->config_read(blk->dev, off, &wce, 1);
 		ok(wce == i, "%s", i ? "write back" : "write through");
 		ok(write_shadow(blk, 400, data, 16) == VIRTIO_BLK_S_OK &&
-		       reads_as_shadow(blk, 400, data, 16),
+			   reads_as_shadow(blk, 400, data, 16),
 		   "writes and reads");
 	}
 }
 
 const struct test request_tests[] = {
-    {"flush", flush},
-    {"no-flush", no_flush},
-    {"get-id", get_id},
-    {"read-only", read_only},
-    {"capacity", capacity},
-    {"discard", discard},
-    {"write-zeroes", write_zeroes},
-    {"refused", refused},
-    {"layouts", layouts},
-    {"cache-mode", cache_mode},
-    {NULL, NULL},
+	{ "flush", flush },
+	{ "no-flush", no_flush },
+	{ "get-id", get_id },
+	{ "read-only", read_only },
+	{ "capacity", capacity },
+	{ "discard", discard },
+	{ "write-zeroes", write_zeroes },
+	{ "refused", refused },
+	{ "layouts", layouts },
+	{ "cache-mode", cache_mode },
+	{ NULL, NULL },
 };

@@ -153,7 +153,7 @@ static void reset_often(void)
 }
 
 const struct test reset_tests[] = {
-    {"reset", reset_in_flight},
-    {"reset-often", reset_often},
-    {NULL, NULL},
+	{ "reset", reset_in_flight },
+	{ "reset-often", reset_often },
+	{ NULL, NULL },
 };

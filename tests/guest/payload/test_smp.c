@@ -73,17 +73,17 @@ static void parallel(void)
 	share = disk_shadow()->sectors / blk->nqueues;
 	for (unsigned i = blk->nqueues; i-- > 0;) {
 		w[i] = (struct workload){
-		    .queue = &blk->queue[i],
-		    .nqueues = 1,
-		    .shadow = disk_shadow(),
-		    .first = i * share,
-		    .sectors = share,
-		    .waiting = blk->dev->base ? WAIT_POLL : WAIT_IRQ,
-		    .depth = 16,
-		    .max_sectors = 8,
-		    .write_percent = 50,
-		    .total = option_u64("ios", 1000),
-		    .seed = i,
+			.queue = &blk->queue[i],
+			.nqueues = 1,
+			.shadow = disk_shadow(),
+			.first = i * share,
+			.sectors = share,
+			.waiting = blk->dev->base ? WAIT_POLL : WAIT_IRQ,
+			.depth = 16,
+			.max_sectors = 8,
+			.write_percent = 50,
+			.total = option_u64("ios", 1000),
+			.seed = i,
 		};
 		workload_init(&w[i]);
 		if (i)
@@ -95,7 +95,7 @@ static void parallel(void)
 		if (i)
 			smp_wait(i);
 		ok(w[i].done == w[i].total && !w[i].bad_status && !w[i].bad_data &&
-		       !w[i].bad_length,
+			   !w[i].bad_length,
 		   "CPU %u: %lu verified requests", i, w[i].done);
 		workload_report(&w[i]);
 	}
@@ -119,12 +119,12 @@ struct race {
 
 static void flip_desc(struct race *r, uint64_t dice)
 {
-	static const uint32_t lens[] = {512, 0xffffffff, 0, 4096};
-	const uint64_t addrs[] = {(uintptr_t)r->area, 0xb0000000, 0xfee00000, UINT64_MAX - 15};
-	static const uint16_t flags[] = {0, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
-					 VRING_DESC_F_INDIRECT};
+	static const uint32_t lens[] = { 512, 0xffffffff, 0, 4096 };
+	const uint64_t addrs[] = { (uintptr_t)r->area, 0xb0000000, 0xfee00000, UINT64_MAX - 15 };
+	static const uint16_t flags[] = { 0, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
+					  VRING_DESC_F_INDIRECT };
 	volatile struct vring_desc *desc =
-	    (dice & 1) ? &r->vq->tables[dice >> 32 & 0xff] : &r->vq->desc[dice >> 32 & 0x1f];
+		(dice & 1) ? &r->vq->tables[dice >> 32 & 0xff] : &r->vq->desc[dice >> 32 & 0x1f];
 
 	if (dice & 2)
 		desc->len = lens[dice >> 8 & 3];
@@ -139,9 +139,9 @@ static void flip_desc(struct race *r, uint64_t dice)
 /* No type that writes to the disk. */
 static void flip_header(struct race *r, uint64_t dice)
 {
-	static const uint32_t types[] = {VIRTIO_BLK_T_IN, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_FLUSH,
-					 7};
-	static const uint64_t sectors[] = {TRUE_SECTOR, UINT64_MAX, 1ULL << 55, 0};
+	static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_FLUSH,
+					  7 };
+	static const uint64_t sectors[] = { TRUE_SECTOR, UINT64_MAX, 1ULL << 55, 0 };
 	volatile struct virtio_blk_outhdr *hdr = AREA_HEADER(r, dice >> 32 & (RACE_DEPTH - 1));
 
 	if (dice & 1)
@@ -170,9 +170,9 @@ static void submit_all(struct race *r)
 {
 	for (unsigned i = 0; i < RACE_DEPTH; i++) {
 		const struct sg sg[] = {
-		    {AREA_HEADER(r, i), sizeof(struct virtio_blk_outhdr), false},
-		    {AREA_DATA(r, i), SECTOR, true},
-		    {AREA_STATUS(r, i), 1, true},
+			{ AREA_HEADER(r, i), sizeof(struct virtio_blk_outhdr), false },
+			{ AREA_DATA(r, i), SECTOR, true },
+			{ AREA_STATUS(r, i), 1, true },
 		};
 
 		AREA_HEADER(r, i)->type = VIRTIO_BLK_T_IN;
@@ -222,8 +222,8 @@ static void double_fetch(void)
 }
 
 const struct test smp_tests[] = {
-    {"cpus", cpus},
-    {"parallel", parallel},
-    {"double-fetch", double_fetch},
-    {NULL, NULL},
+	{ "cpus", cpus },
+	{ "parallel", parallel },
+	{ "double-fetch", double_fetch },
+	{ NULL, NULL },
 };

@@ -108,20 +108,20 @@ static const struct {
 	const char *name;
 	void (*end)(void);
 } ways[] = {
-    {"end-poweroff", power_off},
-    {"end-reset", reset_by_power},
-    {"end-i8042", reset_by_i8042},
-    {"end-triple-fault", triple_fault},
-    {"end-bad-instruction", bad_instruction},
-    {"end-halt", halt},
-    {"end-spin", spin},
-    {"end-idle", idle},
-    {"end-debug-exit", debug_exit},
-    {"end-panic-reset", panic_then_reset},
-    {"end-panic-halt", panic_then_halt},
-    {"end-panic-spin", panic_then_spin},
-    {"end-panic-text", panic_by_text},
-    {"end-talk", talk},
+	{ "end-poweroff", power_off },
+	{ "end-reset", reset_by_power },
+	{ "end-i8042", reset_by_i8042 },
+	{ "end-triple-fault", triple_fault },
+	{ "end-bad-instruction", bad_instruction },
+	{ "end-halt", halt },
+	{ "end-spin", spin },
+	{ "end-idle", idle },
+	{ "end-debug-exit", debug_exit },
+	{ "end-panic-reset", panic_then_reset },
+	{ "end-panic-halt", panic_then_halt },
+	{ "end-panic-spin", panic_then_spin },
+	{ "end-panic-text", panic_by_text },
+	{ "end-talk", talk },
 };
 
 int end_by_name(const char *name)

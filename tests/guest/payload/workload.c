@@ -111,8 +111,8 @@ static void check(struct workload *w, struct blk_req *req)
 	/* What the device wrote: the data of a read and the status byte (virtio 1.2, 2.7.8). */
 	w->bad_length += req->used_len != (read ? req->nsectors * SECTOR : 0) + 1;
 	for (uint32_t i = 0; read && i < req->nsectors; i++)
-		w->bad_data +=
-		    !shadow_check(w->shadow, req->sector + i, (uint64_t *)(req->data + i * SECTOR));
+		w->bad_data += !shadow_check(w->shadow, req->sector + i,
+					     (uint64_t *)(req->data + i * SECTOR));
 	memset(w->shadow->busy + req->sector, 0, req->nsectors);
 }
 
@@ -240,8 +240,8 @@ bool workload_run(struct workload *w)
 		if (w->disturb)
 			w->disturb(w->queue->dev);
 		if (reap(w) == 0)
-			w->stalled =
-			    !(w->waiting == WAIT_POLL ? wait_by_polling(w) : wait_by_interrupt(w));
+			w->stalled = !(w->waiting == WAIT_POLL ? wait_by_polling(w)
+							       : wait_by_interrupt(w));
 	}
 	w->us = time_us() - begin;
 	w->interrupts = interrupts(w) - irqs_before;
