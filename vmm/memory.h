@@ -33,13 +33,21 @@ struct guest_memory {
 	uint64_t mapped; /* its length */
 };
 
+#define GUEST_MEMORY_HUGE_PAGE (2ULL << 20)
+
+/* How the host is to provide guest memory. */
+#define GUEST_MEMORY_POPULATE (1U << 0) /* all of it now */
+#define GUEST_MEMORY_HUGETLB  (1U << 1) /* as huge pages from the host's pool, all of them now */
+
 /*
- * Maps `size` bytes of anonymous memory (page aligned, not reserved, not inherited by fork) and lays
- * it out as slots: [0, low) and, for what does not fit below the hole, [high_base, ...).
- * `low_max` is the end of RAM below the hole. Main thread, before KVM is told.
+ * Maps `size` bytes of anonymous memory (page aligned, not inherited by fork) and lays it out as
+ * slots: [0, low) and, for what does not fit below the hole, [high_base, ...). `low_max` is the end
+ * of RAM below the hole. Without `flags` nothing is reserved. With them, memory that is not there is
+ * an error here and never a signal later: -ENOMEM, with how much there is. Main thread, before KVM is
+ * told.
  */
 int guest_memory_alloc(struct guest_memory *mem, uint64_t size, uint64_t low_max, gpa_t high_base,
-		       struct error *err);
+		       unsigned flags, struct error *err);
 
 /* Adds a slot of borrowed memory; for tests and for read-only pages. Slots must come in order. */
 int guest_memory_add(struct guest_memory *mem, gpa_t gpa, uint64_t size, void *hva);

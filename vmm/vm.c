@@ -117,7 +117,8 @@ err_vcpus:
 	return ret;
 }
 
-int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned nvcpus, struct error *err)
+int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned memory_flags, unsigned nvcpus,
+		      struct error *err)
 {
 	uint64_t low_max;
 	gpa_t high_base;
@@ -127,7 +128,7 @@ int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned nvcpus, stru
 	if (ret)
 		return ret;
 	arch_memory_layout(&low_max, &high_base);
-	ret = guest_memory_alloc(&vm->mem, memory_size, low_max, high_base, err);
+	ret = guest_memory_alloc(&vm->mem, memory_size, low_max, high_base, memory_flags, err);
 	if (ret)
 		return ret;
 	ret = set_memory(vm, err);

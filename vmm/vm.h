@@ -50,8 +50,8 @@ struct vm {
 	 * thread (a device reset that drains I/O) polls it too, so that no stop waits for a guest.
 	 */
 	int stop_fd;
-	int event_fd; /* wakes main when `end` or `panicked` changes; main reads it */
-	_Atomic uint64_t end; /* enum vm_end << 32 | value; the first writer wins */
+	int event_fd;	       /* wakes main when `end` or `panicked` changes; main reads it */
+	_Atomic uint64_t end;  /* enum vm_end << 32 | value; the first writer wins */
 	_Atomic bool panicked; /* a guest panic was seen; ends the VM at the next reset or halt */
 	_Atomic bool reported; /* a vCPU has printed its crash report: there is only one */
 };
@@ -66,7 +66,8 @@ int vm_init(struct vm *vm, const char *kvm_path, struct error *err);
  * caller wants besides RAM must be KVM's before this call, numbered from GUEST_MEMORY_MAX_SLOTS.
  * On error nothing is left but what vm_init() made, fit for vm_destroy() only.
  */
-int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned nvcpus, struct error *err);
+int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned memory_flags, unsigned nvcpus,
+		      struct error *err);
 
 /* vCPU threads must be stopped. */
 void vm_destroy(struct vm *vm);

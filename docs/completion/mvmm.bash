@@ -17,7 +17,8 @@ _mvmm_disk() {
 
 _mvmm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local run="--kernel --initrd --append --no-default-append --memory --cpus --vcpu-affinity --disk --transport
+	local run="--kernel --initrd --append --no-default-append --memory --prefault --hugepages --cpus
+		--vcpu-affinity --disk --transport
 		--mmio-cmdline --mmio-isr --timeout --on-reboot --debug-exit --console --panic-match --result
 		--name --verbose --dry-run --help"
 	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity

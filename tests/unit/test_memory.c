@@ -7,8 +7,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "vmm/host_memory.h"
 #include "vmm/memory.h"
 
 #define MIB (1ULL << 20)
@@ -128,7 +132,7 @@ static void ram_that_fits_below_the_hole_is_one_slot(void **state)
 	struct guest_memory mem;
 	uint8_t *p;
 
-	assert_int_equal(guest_memory_alloc(&mem, 64 * MIB, 3 * GIB, 4 * GIB, NULL), 0);
+	assert_int_equal(guest_memory_alloc(&mem, 64 * MIB, 3 * GIB, 4 * GIB, 0, NULL), 0);
 	assert_int_equal(mem.nslots, 1);
 	assert_int_equal(mem.size, 64 * MIB);
 	p = guest_memory_ptr(&mem, 64 * MIB - 1, 1);
@@ -144,7 +148,7 @@ static void ram_beyond_the_hole_goes_above_it(void **state)
 {
 	struct guest_memory mem;
 
-	assert_int_equal(guest_memory_alloc(&mem, 4 * GIB, 3 * GIB, 4 * GIB, NULL), 0);
+	assert_int_equal(guest_memory_alloc(&mem, 4 * GIB, 3 * GIB, 4 * GIB, 0, NULL), 0);
 	assert_int_equal(mem.nslots, 2);
 	assert_int_equal(mem.slot[1].gpa, 4 * GIB);
 	assert_int_equal(mem.slot[1].size, GIB);
@@ -160,7 +164,7 @@ static void exactly_up_to_the_hole_needs_no_second_slot(void **state)
 {
 	struct guest_memory mem;
 
-	assert_int_equal(guest_memory_alloc(&mem, 8 * MIB, 8 * MIB, 16 * MIB, NULL), 0);
+	assert_int_equal(guest_memory_alloc(&mem, 8 * MIB, 8 * MIB, 16 * MIB, 0, NULL), 0);
 	assert_int_equal(mem.nslots, 1);
 	guest_memory_free(&mem);
 }
@@ -169,7 +173,7 @@ static void host_and_guest_agree_on_huge_pages(void **state)
 {
 	struct guest_memory mem;
 
-	assert_int_equal(guest_memory_alloc(&mem, 12 * MIB, 8 * MIB, 16 * MIB, NULL), 0);
+	assert_int_equal(guest_memory_alloc(&mem, 12 * MIB, 8 * MIB, 16 * MIB, 0, NULL), 0);
 	for (unsigned i = 0; i < mem.nslots; i++)
 		assert_int_equal(((uintptr_t)mem.slot[i].hva ^ mem.slot[i].gpa) % (2 * MIB), 0);
 	guest_memory_free(&mem);
@@ -183,7 +187,7 @@ static void impossible_sizes_are_refused(void **state)
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		err.text[0] = 0;
-		assert_int_equal(guest_memory_alloc(&mem, sizes[i], 3 * GIB, 4 * GIB, &err),
+		assert_int_equal(guest_memory_alloc(&mem, sizes[i], 3 * GIB, 4 * GIB, 0, &err),
 				 -EINVAL);
 		assert_non_null(strstr(err.text, "memory size"));
 	}
@@ -194,8 +198,86 @@ static void more_than_the_address_space_names_the_size(void **state)
 	struct guest_memory mem;
 	struct error err;
 
-	assert_int_equal(guest_memory_alloc(&mem, 1ULL << 60, 3 * GIB, 4 * GIB, &err), -ENOMEM);
+	assert_int_equal(guest_memory_alloc(&mem, 1ULL << 60, 3 * GIB, 4 * GIB, 0, &err), -ENOMEM);
 	assert_non_null(strstr(err.text, "1099511627776 MiB"));
+}
+
+/* Pages of the mapping that are in memory. */
+static uint64_t resident(const struct guest_memory *mem)
+{
+	const uint64_t pages = mem->mapped / 4096;
+	unsigned char *in = malloc(pages);
+	uint64_t n = 0;
+
+	assert_non_null(in);
+	assert_int_equal(mincore(mem->mapping, mem->mapped, in), 0);
+	for (uint64_t i = 0; i < pages; i++)
+		n += in[i] & 1;
+	free(in);
+	return n;
+}
+
+static void memory_is_taken_at_the_start_only_if_asked(void **state)
+{
+	struct guest_memory mem;
+	struct error err;
+	int ret;
+
+	assert_int_equal(guest_memory_alloc(&mem, 8 * MIB, 4 * MIB, 16 * MIB, 0, &err), 0);
+	assert_int_equal(resident(&mem), 0);
+	guest_memory_free(&mem);
+	ret = guest_memory_alloc(&mem, 8 * MIB, 4 * MIB, 16 * MIB, GUEST_MEMORY_POPULATE, &err);
+	if (ret == -EINVAL) /* before Linux 5.14 */
+		skip();
+	assert_int_equal(ret, 0);
+	assert_int_equal(resident(&mem), 8 * MIB / 4096);
+	guest_memory_free(&mem);
+}
+
+static void populating_more_than_the_host_has_says_how_much_there_is(void **state)
+{
+	const uint64_t available = host_memory_available();
+	const uint64_t size = (available + GIB) & ~(2 * MIB - 1);
+	struct guest_memory mem;
+	struct error err;
+
+	if (available == UINT64_MAX)
+		skip();
+	assert_int_equal(guest_memory_alloc(&mem, size, 3 * GIB, 4 * GIB, GUEST_MEMORY_POPULATE,
+					    &err),
+			 -ENOMEM);
+	assert_non_null(strstr(err.text, "the host has"));
+	assert_null(mem.mapping);
+}
+
+static void huge_pages_the_pool_lacks_are_counted(void **state)
+{
+	struct host_huge_pages pool;
+	struct guest_memory mem;
+	struct error err;
+	char needs[64];
+
+	if (host_huge_pages_read(&pool))
+		skip();
+	assert_true(pool.free <= pool.total);
+	/* More than a pool may grow by on demand, too. */
+	snprintf(needs, sizeof(needs), "needs %llu huge pages", 1ULL << 18);
+	assert_int_equal(guest_memory_alloc(&mem, 512 * GIB, 3 * GIB, 4 * GIB, GUEST_MEMORY_HUGETLB,
+					    &err),
+			 -ENOMEM);
+	assert_non_null(strstr(err.text, needs));
+	assert_non_null(strstr(err.text, "vm.nr_hugepages"));
+}
+
+static void huge_pages_are_whole(void **state)
+{
+	struct guest_memory mem;
+	struct error err;
+
+	assert_int_equal(guest_memory_alloc(&mem, 3 * MIB, 3 * GIB, 4 * GIB, GUEST_MEMORY_HUGETLB,
+					    &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.text, "not a multiple of 2 MiB"));
 }
 
 int main(void)
@@ -213,6 +295,10 @@ int main(void)
 		cmocka_unit_test(host_and_guest_agree_on_huge_pages),
 		cmocka_unit_test(impossible_sizes_are_refused),
 		cmocka_unit_test(more_than_the_address_space_names_the_size),
+		cmocka_unit_test(memory_is_taken_at_the_start_only_if_asked),
+		cmocka_unit_test(populating_more_than_the_host_has_says_how_much_there_is),
+		cmocka_unit_test(huge_pages_the_pool_lacks_are_counted),
+		cmocka_unit_test(huge_pages_are_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

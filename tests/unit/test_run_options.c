@@ -46,6 +46,7 @@ static void a_kernel_is_all_that_is_needed(void **state)
 	assert_null(opt.append);
 	assert_false(opt.no_default_append);
 	assert_int_equal(opt.memory, 256 << 20);
+	assert_int_equal(opt.memory_flags, 0);
 	assert_int_equal(opt.cpus, 1);
 	assert_int_equal(opt.ndisks, 0);
 	assert_int_equal(opt.transport, TRANSPORT_PCI);
@@ -67,6 +68,7 @@ static void every_option_is_stored(void **state)
 	assert_int_equal(
 		parse(&w,
 		      "--kernel=k --initrd i --append quiet --no-default-append --memory 4G "
+		      "--prefault --hugepages "
 		      "--cpus 254 --vcpu-affinity 1,0 --disk a --disk b,readonly --transport mmio "
 		      "--mmio-cmdline --mmio-isr page --timeout 1.5 --on-reboot restart "
 		      "--debug-exit=0x501 --console file:log --panic-match= --result r --name n "
@@ -77,6 +79,7 @@ static void every_option_is_stored(void **state)
 	assert_string_equal(opt.append, "quiet");
 	assert_true(opt.no_default_append);
 	assert_int_equal(opt.memory, 4ULL << 30);
+	assert_int_equal(opt.memory_flags, GUEST_MEMORY_POPULATE | GUEST_MEMORY_HUGETLB);
 	assert_int_equal(opt.cpus, 254);
 	assert_int_equal(opt.naffinity, 2);
 	assert_int_equal(opt.affinity[0], 1);
@@ -142,6 +145,7 @@ static void mistakes_are_named(void **state)
 		{ "--kernel k --memory 1M", { "--memory", "1M", "2M" } },
 		{ "--kernel k --memory 2T", { "--memory", "2T", "1T" } },
 		{ "--kernel k --memory 2049K", { "--memory", "2049K", "4K" } },
+		{ "--kernel k --memory 3M --hugepages", { "--hugepages", "2M" } },
 		{ "--kernel k --cpus 0", { "--cpus", "'0'", "254" } },
 		{ "--kernel k --cpus 255", { "--cpus", "'255'", "254" } },
 		{ "--kernel k --cpus two", { "--cpus", "two" } },

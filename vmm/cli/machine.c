@@ -36,7 +36,7 @@ static int line_init(struct irq_line *line, int vm_fd, uint32_t gsi, struct erro
 		close(fd);
 		return error_set(err, -ret, "interrupt line %u: KVM_IRQFD", gsi);
 	}
-	*line = (struct irq_line){.fd = fd};
+	*line = (struct irq_line){ .fd = fd };
 	return 0;
 }
 
@@ -52,9 +52,9 @@ static void line_destroy(struct irq_line *line)
 static struct acpi_mmio_dev mmio_slot(unsigned i)
 {
 	return (struct acpi_mmio_dev){
-	    .base = X86_VIRTIO_MMIO + i * X86_VIRTIO_MMIO_STRIDE,
-	    .size = X86_VIRTIO_MMIO_STRIDE,
-	    .gsi = X86_GSI_VIRTIO_MMIO + i,
+		.base = X86_VIRTIO_MMIO + i * X86_VIRTIO_MMIO_STRIDE,
+		.size = X86_VIRTIO_MMIO_STRIDE,
+		.gsi = X86_GSI_VIRTIO_MMIO + i,
 	};
 }
 
@@ -94,8 +94,8 @@ static int add_serial(struct machine *m, struct error *err)
 
 	if (ret)
 		return ret;
-	ret =
-	    serial_init(&m->serial, &m->vm.pio, X86_PORT_SERIAL, m->serial_line, &m->console, err);
+	ret = serial_init(&m->serial, &m->vm.pio, X86_PORT_SERIAL, m->serial_line, &m->console,
+			  err);
 	if (ret)
 		line_destroy(&m->serial_line);
 	return ret;
@@ -157,9 +157,9 @@ static int add_tables(struct machine *m, gpa_t *rsdp, struct error *err)
 	const struct run_options *opt = m->opt;
 	struct acpi_mmio_dev slot[X86_VIRTIO_MMIO_COUNT];
 	struct acpi_config config = {
-	    .ncpus = opt->cpus,
-	    .pci = opt->transport == TRANSPORT_PCI,
-	    .virtio_mmio = slot,
+		.ncpus = opt->cpus,
+		.pci = opt->transport == TRANSPORT_PCI,
+		.virtio_mmio = slot,
 	};
 	int ret;
 
@@ -199,8 +199,8 @@ static int attach_disk(struct machine *m, unsigned i, struct error *err)
 static int add_disk(struct machine *m, unsigned i, struct error *err)
 {
 	struct virtio_blk *blk = &m->disk[i].blk;
-	int ret =
-	    virtio_blk_init(blk, &m->opt->disk[i], i, m->opt->cpus, &m->vm.mem, m->vm.stop_fd, err);
+	int ret = virtio_blk_init(blk, &m->opt->disk[i], i, m->opt->cpus, &m->vm.mem, m->vm.stop_fd,
+				  err);
 
 	if (ret)
 		return ret;
@@ -257,7 +257,7 @@ static int add_disks(struct machine *m, struct error *err)
 /* Fills guest memory and points the boot vCPU at the kernel. */
 static int add_kernel(struct machine *m, struct error *err)
 {
-	struct boot_config config = {.kernel = m->opt->kernel, .initrd = m->opt->initrd};
+	struct boot_config config = { .kernel = m->opt->kernel, .initrd = m->opt->initrd };
 	int ret = add_tables(m, &config.acpi_rsdp, err);
 
 	if (ret)
@@ -295,7 +295,7 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 	ret = add_register_pages(m, err);
 	if (ret)
 		goto destroy_vm;
-	ret = vm_create_machine(&m->vm, opt->memory, opt->cpus, err);
+	ret = vm_create_machine(&m->vm, opt->memory, opt->memory_flags, opt->cpus, err);
 	if (ret)
 		goto destroy_vm;
 	place_vcpus(m);

@@ -59,6 +59,18 @@ static int set_memory(void *into, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_prefault(void *into, const char *value, struct error *err)
+{
+	((struct run_options *)into)->memory_flags |= GUEST_MEMORY_POPULATE;
+	return 0;
+}
+
+static int set_hugepages(void *into, const char *value, struct error *err)
+{
+	((struct run_options *)into)->memory_flags |= GUEST_MEMORY_HUGETLB;
+	return 0;
+}
+
 int run_set_cpus(void *into, const char *value, struct error *err)
 {
 	struct run_options *opt = into;
@@ -228,48 +240,54 @@ static int set_dry_run(void *into, const char *value, struct error *err)
 }
 
 static const struct option_spec run_options[] = {
-    {"kernel", "FILE", "bzImage or ELF vmlinux; required", set_kernel},
-    {"initrd", "FILE", "initial RAM filesystem", set_initrd},
-    {"append", "STRING",
-     "kernel command line, after our console=ttyS0 reboot=k\n"
-     "panic=-1",
-     set_append},
-    {"no-default-append", NULL, "leave those out", set_no_default_append},
-    {"memory", "SIZE", "guest RAM with K, M, G or T; default 256M", set_memory},
-    {"cpus", "N", RUN_HELP_CPUS, run_set_cpus},
-    {"vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity},
-    {"disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, run_set_disk},
-    {"transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport},
-    {"mmio-cmdline", NULL,
-     "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
-     "command line instead of ACPI",
-     set_mmio_cmdline},
-    {"mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr},
-    {"timeout", "SECONDS", "end the VM after that time (status 36)", set_timeout},
-    {"on-reboot", "exit|restart", "what a guest reset does; default exit (status 32)",
-     set_on_reboot},
-    {"debug-exit", "[=PORT]",
-     "a port that ends the VM with status (value << 1) | 1;\n"
-     "default 0xf4",
-     set_debug_exit},
-    {"console", "stdio|none|file:PATH", "where the serial port goes; default stdio", set_console},
-    {"panic-match", "STRING",
-     "console text that tells a guest panic; empty: none;\n"
-     "default 'Kernel panic - not syncing'",
-     set_panic_match},
-    {"result", "FILE", "write how the VM ended as one line of JSON", set_result},
-    {"name", "NAME", "name of the VM in messages and results", set_name},
-    {"verbose", NULL, "say more on stderr", run_set_verbose},
-    {"dry-run", NULL, "check and open everything, print the machine, do not start", set_dry_run},
-    {NULL, NULL, NULL, NULL},
+	{ "kernel", "FILE", "bzImage or ELF vmlinux; required", set_kernel },
+	{ "initrd", "FILE", "initial RAM filesystem", set_initrd },
+	{ "append", "STRING",
+	  "kernel command line, after our console=ttyS0 reboot=k\n"
+	  "panic=-1",
+	  set_append },
+	{ "no-default-append", NULL, "leave those out", set_no_default_append },
+	{ "memory", "SIZE", "guest RAM with K, M, G or T; default 256M", set_memory },
+	{ "prefault", NULL, "take all of the guest's memory at the start", set_prefault },
+	{ "hugepages", NULL, "guest RAM is 2 MiB pages of the host's pool, taken at the start",
+	  set_hugepages },
+	{ "cpus", "N", RUN_HELP_CPUS, run_set_cpus },
+	{ "vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity },
+	{ "disk", "PATH[,KEY=VALUE...]", DISK_OPTION_HELP, run_set_disk },
+	{ "transport", "pci|mmio", RUN_HELP_TRANSPORT, run_set_transport },
+	{ "mmio-cmdline", NULL,
+	  "announce virtio-mmio by virtio_mmio.device= on the kernel\n"
+	  "command line instead of ACPI",
+	  set_mmio_cmdline },
+	{ "mmio-isr", "page|exit", RUN_HELP_MMIO_ISR, run_set_mmio_isr },
+	{ "timeout", "SECONDS", "end the VM after that time (status 36)", set_timeout },
+	{ "on-reboot", "exit|restart", "what a guest reset does; default exit (status 32)",
+	  set_on_reboot },
+	{ "debug-exit", "[=PORT]",
+	  "a port that ends the VM with status (value << 1) | 1;\n"
+	  "default 0xf4",
+	  set_debug_exit },
+	{ "console", "stdio|none|file:PATH", "where the serial port goes; default stdio",
+	  set_console },
+	{ "panic-match", "STRING",
+	  "console text that tells a guest panic; empty: none;\n"
+	  "default 'Kernel panic - not syncing'",
+	  set_panic_match },
+	{ "result", "FILE", "write how the VM ended as one line of JSON", set_result },
+	{ "name", "NAME", "name of the VM in messages and results", set_name },
+	{ "verbose", NULL, "say more on stderr", run_set_verbose },
+	{ "dry-run", NULL, "check and open everything, print the machine, do not start",
+	  set_dry_run },
+	{ NULL, NULL, NULL, NULL },
 };
 
 const struct command_spec run_command = {
-    .name = "run",
-    .synopsis = "--kernel FILE [options]",
-    .summary = "Boots a Linux kernel in a virtual machine of its own.",
-    .options = run_options,
-    .epilogue = "Exit status: 0 power-off, 1 host or set-up error, 2 usage, 32 reset, 33 crash,\n"
+	.name = "run",
+	.synopsis = "--kernel FILE [options]",
+	.summary = "Boots a Linux kernel in a virtual machine of its own.",
+	.options = run_options,
+	.epilogue =
+		"Exit status: 0 power-off, 1 host or set-up error, 2 usage, 32 reset, 33 crash,\n"
 		"34 guest panic, 35 halted, 36 time limit, 128+n signal n, (v << 1) | 1 debug-exit "
 		"v.\n"
 		"On a terminal: Ctrl-A x quits, Ctrl-A h shows more keys.\n",
@@ -286,6 +304,9 @@ static int check_together(const struct run_options *opt, struct error *err)
 {
 	if (!opt->kernel)
 		return error_setx(err, EINVAL, "--kernel FILE is required (see: mvmm run --help)");
+	if (opt->memory_flags & GUEST_MEMORY_HUGETLB && opt->memory % GUEST_MEMORY_HUGE_PAGE)
+		return error_setx(err, EINVAL,
+				  "--hugepages goes with --memory in steps of 2M only");
 	if (opt->mmio_cmdline && opt->transport != TRANSPORT_MMIO)
 		return error_setx(err, EINVAL, "--mmio-cmdline goes with --transport mmio only");
 	return run_check_mmio_isr(opt, err);
@@ -296,9 +317,9 @@ int run_options_parse(int argc, char **argv, struct run_options *opt, struct err
 	int ret;
 
 	*opt = (struct run_options){
-	    .memory = 256ULL << 20,
-	    .cpus = 1,
-	    .panic_match = "Kernel panic - not syncing",
+		.memory = 256ULL << 20,
+		.cpus = 1,
+		.panic_match = "Kernel panic - not syncing",
 	};
 	ret = options_parse(&run_command, argc, argv, opt, err);
 	return ret ? ret : check_together(opt, err);

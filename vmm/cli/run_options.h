@@ -35,7 +35,8 @@ struct run_options {
 	const char *initrd; /* NULL: none */
 	const char *append; /* NULL: nothing */
 	bool no_default_append;
-	uint64_t memory; /* bytes */
+	uint64_t memory;       /* bytes */
+	unsigned memory_flags; /* GUEST_MEMORY_... */
 	unsigned cpus;
 	uint16_t affinity[VM_MAX_VCPUS]; /* host CPUs for the vCPUs in turn */
 	unsigned naffinity;		 /* 0: any */
