@@ -88,6 +88,7 @@ begin() {
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	failed=
+	flags=
 	status=none
 	started=$(cut -d ' ' -f 1 /proc/uptime)
 }
@@ -132,6 +133,10 @@ exited() {
 ended() {
 	guest_says
 	exited "$1" "$2"
+	case $flags in
+	*page*) check "registers are read without an exit" \
+		grep -q 'register pages are read-only memory' "$dir/stderr" ;;
+	esac
 }
 
 # on_host DISK FILE: every SUM the guest reported for the disk holds in the image
@@ -146,12 +151,19 @@ on_host() {
 	[ $sums -gt 0 ] || not_ok "$1: the guest reported no data to compare"
 }
 
+# transport_is NAME: pci, mmio, or mmiopage, whose registers are read without an exit
+transport_is() {
+	transport=${1%page}
+	flags="--transport $transport --verbose"
+	[ "$1" != mmiopage ] || flags="$flags --mmio-isr page"
+}
+
 # ---- cases
 
 # matrix-FLAVOUR-TRANSPORT-CPUS: four disks, all that can be seen of them from both sides
 matrix() {
 	flavour=$1
-	transport=$2
+	transport_is "$2"
 	cpus=$3
 	blank "$dir/data.img" 64M
 	pattern "$dir/ro.img" $((9 * 1024 * 1024 + 1024))
@@ -159,7 +171,8 @@ matrix() {
 	blank "$dir/small.img" 16M
 	sum=$(md5 <"$dir/ro.img")
 	linux "$flavour" matrix "cpus=$cpus transport=$transport case=$case sum=$sum"
-	boot --transport "$transport" --cpus "$cpus" \
+	# shellcheck disable=SC2086 # several words
+	boot $flags --cpus "$cpus" \
 		--disk "$dir/data.img,serial=data-0001" \
 		--disk "$dir/ro.img,readonly,serial=read-only,queues=1" \
 		--disk "$dir/big.img,cache=writeback" \
@@ -171,6 +184,33 @@ matrix() {
 	check "vdd: the file is in the image" image_has "$dir/small.img" "mvmm was here: $case"
 	kib=$(allocated_kib "$dir/data.img")
 	check "vda: discarding freed the image's blocks ($kib KiB left)" [ "$kib" -lt 12288 ]
+}
+
+# boots TRANSPORT COUNT: one after another, each with a disk that is written and read
+boots() {
+	transport_is "$1"
+	blank "$dir/data.img" 16M
+	linux cloud boots "transport=$transport"
+	boots=1
+	while [ $boots -le "$2" ] && [ -z "$failed" ]; do
+		# shellcheck disable=SC2086
+		boot $flags --cpus $((1 + boots % 2)) --disk "$dir/data.img"
+		ended 0 poweroff
+		on_host vda "$dir/data.img"
+		boots=$((boots + 1))
+	done
+}
+
+# resets TRANSPORT ROUNDS: the guest takes its drivers off the disks and puts them on again
+resets() {
+	transport_is "$1"
+	blank "$dir/data.img" 16M
+	blank "$dir/more.img" 16M
+	linux cloud resets "rounds=$2 transport=$transport"
+	# shellcheck disable=SC2086
+	boot $flags --cpus 2 --disk "$dir/data.img" --disk "$dir/more.img"
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
 }
 
 pvh() {
@@ -218,9 +258,11 @@ many() {
 }
 
 fio() {
+	transport_is "$1"
 	blank "$dir/data.img" 32M
 	linux cloud fio ""
-	boot --transport "$1" --disk "$dir/data.img,cache=none,aio=$2" --disk tools.img,readonly
+	# shellcheck disable=SC2086
+	boot $flags --disk "$dir/data.img,cache=none,aio=$2" --disk tools.img,readonly
 	ended 0 poweroff
 }
 
@@ -323,6 +365,13 @@ run_case() {
 		unset IFS
 		matrix "$2" "$3" "$4"
 		;;
+	boots-* | resets-*)
+		IFS=-
+		# shellcheck disable=SC2086
+		set -- $1
+		unset IFS
+		"$1" "$2" "$3"
+		;;
 	pvh) pvh ;;
 	cpus-*) many_cpus "${1#*-}" ;;
 	memory) memory ;;
@@ -330,6 +379,7 @@ run_case() {
 	many-mmio) many mmio 16 ;;
 	fio-native) fio pci native ;;
 	fio-threads) fio mmio threads ;;
+	fio-page) fio mmiopage native ;;
 	reboot-keyboard) reboot_by k 32 reset ;;
 	reboot-acpi) reboot_by a 32 reset ;;
 	reboot-triple) reboot_by t 33 crash ;;

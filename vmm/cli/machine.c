@@ -73,6 +73,7 @@ static int add_register_pages(struct machine *m, struct error *err)
 		log_verbose("this KVM has no read-only memory: going on with --mmio-isr exit");
 		return 0;
 	}
+	log_verbose("%u virtio-mmio register pages are read-only memory", m->opt->ndisks);
 	return virtio_mmio_pages_init(&m->mmio_pages, &m->vm, X86_VIRTIO_MMIO, m->opt->ndisks, err);
 }
 
