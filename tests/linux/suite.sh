@@ -155,7 +155,7 @@ on_host() {
 transport_is() {
 	transport=${1%page}
 	flags="--transport $transport --verbose"
-	[ "$1" != mmiopage ] || flags="$flags --mmio-isr page"
+	[ "$1" != mmio ] || flags="$flags --mmio-isr exit"
 }
 
 # ---- cases

@@ -78,8 +78,8 @@ int run_set_verbose(void *into, const char *value, struct error *err);
 #define RUN_HELP_AFFINITY  "host CPUs for the vCPUs' threads, in turn"
 #define RUN_HELP_TRANSPORT "how disks are attached; default pci"
 #define RUN_HELP_MMIO_ISR                                                                          \
-	"whether an interrupt of virtio-mmio costs two exits\n"                                    \
-	"(exit, the default) or none (page)"
+	"whether an interrupt of virtio-mmio costs no exit\n"                                      \
+	"(page, the default) or two (exit)"
 
 /* --mmio-isr without --transport mmio: -EINVAL. */
 int run_check_mmio_isr(const struct run_options *opt, struct error *err);
