@@ -94,7 +94,7 @@ static void test_a_wanted_cpu_closes_it_for_a_while(void **state)
 	assert_true(blk_poller_window(&poller, 1000000 + BLK_POLL_BACKOFF_NS) > 0);
 }
 
-static void test_the_while_doubles_up_to_a_bound_and_shrinks_with_hits(void **state)
+static void test_the_while_doubles_up_to_a_bound_and_shrinks_when_alone(void **state)
 {
 	uint64_t now = 0, pause = 0;
 
@@ -106,7 +106,7 @@ static void test_the_while_doubles_up_to_a_bound_and_shrinks_with_hits(void **st
 	}
 	assert_int_equal(pause, BLK_POLL_BACKOFF_MAX);
 	for (int i = 0; i < 30; i++)
-		blk_poller_hit(&poller);
+		blk_poller_alone(&poller);
 	blk_poller_contended(&poller, now);
 	assert_int_equal(poller.resume_ns - now, BLK_POLL_BACKOFF_NS);
 }
@@ -122,7 +122,7 @@ int main(void)
 		cmocka_unit_test_setup(test_a_maximum_of_0_never_looks, setup),
 		cmocka_unit_test_setup(test_a_maximum_below_the_first_window_is_kept, setup),
 		cmocka_unit_test_setup(test_a_wanted_cpu_closes_it_for_a_while, setup),
-		cmocka_unit_test_setup(test_the_while_doubles_up_to_a_bound_and_shrinks_with_hits,
+		cmocka_unit_test_setup(test_the_while_doubles_up_to_a_bound_and_shrinks_when_alone,
 				       setup),
 	};
 

@@ -63,13 +63,17 @@ static bool look_once(const struct blk_dataplane *dp)
  */
 static bool others_want_cpu(struct blk_dataplane *dp, unsigned tick, uint64_t *now)
 {
+	const bool offer = tick % TICKS_PER_YIELD == TICKS_PER_YIELD - 1;
 	const uint64_t before = *now;
 
-	if (tick % TICKS_PER_YIELD == TICKS_PER_YIELD - 1)
+	if (offer)
 		sched_yield();
 	*now = dataplane_now();
-	if (*now - before < CONTENDED_NS)
+	if (*now - before < CONTENDED_NS) {
+		if (offer)
+			blk_poller_alone(&dp->poller);
 		return false;
+	}
 	blk_poller_contended(&dp->poller, *now);
 	stat_add(&dp->stats.yields, 1);
 	return true;
@@ -88,7 +92,6 @@ bool dataplane_look(struct blk_dataplane *dp)
 	stat_add(&dp->stats.looks, 1);
 	for (unsigned tick = 0; now < end; tick++) {
 		if (look_once(dp)) {
-			blk_poller_hit(&dp->poller);
 			stat_add(&dp->stats.hits, 1);
 			return true;
 		}

@@ -7,7 +7,7 @@
  *	a sleep shorter than max	a longer look would have saved it: double the window
  *	a sleep longer than max		no look would have: halve it, down to nothing
  *	somebody else wants this CPU	nothing is earned by looking: stop for a while, longer each
- *					time, and shorter again as looks pay
+ *					time, and shorter again when nobody does
  *
  * Pure arithmetic on times the caller gives; one owner, the disk's thread.
  */
@@ -40,8 +40,9 @@ static inline uint32_t blk_poller_window(const struct blk_poller *p, uint64_t no
 	return now >= p->resume_ns ? p->window_ns : 0;
 }
 
-/* A look found work. */
-static inline void blk_poller_hit(struct blk_poller *p)
+/* Nobody wanted the CPU when it was offered. (That a look found work says nothing about others, and
+ * to be wrong about them is dear: the scheduler takes a whole slice from who gives way.) */
+static inline void blk_poller_alone(struct blk_poller *p)
 {
 	if (p->backoff_ns > BLK_POLL_BACKOFF_NS)
 		p->backoff_ns /= 2;
