@@ -86,9 +86,11 @@ struct lane {
 	struct slot *slot; /* depth of them, by head */
 	unsigned depth;	   /* as far as the ring has room */
 	unsigned disk;
-	uint32_t irqs_seen; /* interrupts handled */
-	bool pending;	    /* used chains may be there without a further interrupt */
-	bool stopping;	    /* no new requests */
+	uint32_t irqs_seen;	    /* interrupts handled */
+	bool pending;		    /* used chains may be there without a further interrupt */
+	unsigned ndone;		    /* requests taken from the used ring and not yet made anew */
+	uint16_t done[VQ_MAX_SIZE]; /* their heads */
+	bool stopping;		    /* no new requests */
 	unsigned in_flight;
 	uint64_t blocks, next; /* of the disk, in `bs`; of a sequential pattern */
 	uint64_t seed;

@@ -100,7 +100,6 @@ static void take_used(struct lane *lane)
 {
 	struct virtq *vq = lane->vq;
 	uint32_t head = vq->used->ring[vq->last_used++ & (vq->size - 1)].id;
-	uint64_t now = rdtsc();
 
 	if (head >= lane->depth) {
 		lane->errors++;
@@ -109,9 +108,9 @@ static void take_used(struct lane *lane)
 	lane->in_flight--;
 	if (lane->stopping)
 		return;
-	hist_add(&lane->hist, now - lane->slot[head].started);
+	hist_add(&lane->hist, rdtsc() - lane->slot[head].started);
 	lane->errors += lane->slot[head].status != VIRTIO_BLK_S_OK;
-	start_request(lane, head, now);
+	lane->done[lane->ndone++] = head;
 }
 
 static bool take_all(struct lane *lane)
@@ -123,9 +122,16 @@ static bool take_all(struct lane *lane)
 		return false;
 	while (vq->last_used != until)
 		take_used(lane);
-	virtq_kick(vq);
 	lane->passes++;
 	return true;
+}
+
+/* Asks for as much as has been done. */
+static void make_anew(struct lane *lane)
+{
+	while (lane->ndone)
+		start_request(lane, lane->done[--lane->ndone], rdtsc());
+	virtq_kick(lane->vq);
 }
 
 /* The one vector of virtio-mmio wants its status read and acknowledged, as Linux's handler does. */
@@ -142,14 +148,25 @@ static bool irq_has_come(struct lane *lane)
 	return true;
 }
 
+/*
+ * In the order of Linux's virtblk_done(): everything used is taken and the next interrupt asked for,
+ * and only then come new requests, from whoever the completions woke. The other way round a device
+ * might complete a new request before the interrupt is asked for, and none would ever be needed.
+ */
 bool lane_serve(struct lane *lane)
 {
-	if (lane->params->complete == COMPLETE_POLL)
-		return take_all(lane);
-	if (!irq_has_come(lane) && !lane->pending)
-		return false;
-	take_all(lane);
-	lane->pending = !virtq_enable_irq(lane->vq, 0);
+	if (lane->params->complete == COMPLETE_POLL) {
+		if (!take_all(lane))
+			return false;
+	} else {
+		if (!irq_has_come(lane) && !lane->pending)
+			return false;
+		do
+			take_all(lane);
+		while (!virtq_enable_irq(lane->vq, 0));
+		lane->pending = false;
+	}
+	make_anew(lane);
 	return true;
 }
 
