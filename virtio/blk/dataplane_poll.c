@@ -16,8 +16,10 @@
 #define LOOKS_PER_TICK 16
 /* Ticks between two offers of the CPU to others. */
 #define TICKS_PER_YIELD 4
-/* An offer that takes longer was accepted; so was a tick, by force. */
-#define CONTENDED_NS 5000
+/* An offer that takes longer was accepted. A tick that takes so long was cut by another thread; what
+ * interrupts and a busy host take away is shorter, and says nothing about others on this CPU. */
+#define TAKEN_NS     5000
+#define PREEMPTED_NS 100000
 
 uint64_t dataplane_now(void)
 {
@@ -69,7 +71,7 @@ static bool others_want_cpu(struct blk_dataplane *dp, unsigned tick, uint64_t *n
 	if (offer)
 		sched_yield();
 	*now = dataplane_now();
-	if (*now - before < CONTENDED_NS) {
+	if (*now - before < (offer ? TAKEN_NS : PREEMPTED_NS)) {
 		if (offer)
 			blk_poller_alone(&dp->poller);
 		return false;

@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BLK_POLL_START_NS    8000    /* the first window: a little more than a wake-up costs */
-#define BLK_POLL_STALE_NS    2000    /* the shortest sleep there is */
-#define BLK_POLL_BACKOFF_NS  1000000 /* the first pause when the CPU is wanted elsewhere */
+#define BLK_POLL_START_NS    8000   /* the first window: a little more than a wake-up costs */
+#define BLK_POLL_STALE_NS    2000   /* the shortest sleep there is */
+#define BLK_POLL_BACKOFF_NS  200000 /* the first pause when the CPU is wanted elsewhere */
 #define BLK_POLL_BACKOFF_MAX 128000000
 
 struct blk_poller {
@@ -64,10 +64,10 @@ static inline void blk_poller_slept(struct blk_poller *p, uint64_t from, uint64_
 		p->window_ns = start;
 }
 
-/* Somebody else ran, or wanted to, while we looked. */
+/* Somebody else ran, or wanted to, while we looked. What the window has earned stays: it is not why
+ * we stop. */
 static inline void blk_poller_contended(struct blk_poller *p, uint64_t now)
 {
-	p->window_ns = 0;
 	p->resume_ns = now + p->backoff_ns;
 	if (p->backoff_ns < BLK_POLL_BACKOFF_MAX)
 		p->backoff_ns *= 2;
