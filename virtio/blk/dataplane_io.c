@@ -182,17 +182,21 @@ static unsigned drain_queue(struct blk_dataplane *dp, unsigned queue)
 	return n;
 }
 
+/* Another queue comes first each time: where requests run out, each gets its share of them, however
+ * busy the others are. */
 static bool drain_queues(struct blk_dataplane *dp)
 {
+	const unsigned first = dp->first_queue;
 	unsigned n = 0;
 
+	dp->first_queue = first + 1 < dp->nqueues ? first + 1 : 0;
 	if (dp->notify_on) {
 		for (unsigned i = 0; i < dp->nqueues; i++)
 			virtq_disable_notify(&dp->queue[i].vq);
 		dp->notify_on = false;
 	}
 	for (unsigned i = 0; i < dp->nqueues && !dp->broken; i++)
-		n += drain_queue(dp, i);
+		n += drain_queue(dp, first + i < dp->nqueues ? first + i : first + i - dp->nqueues);
 	return n;
 }
 

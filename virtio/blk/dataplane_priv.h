@@ -44,9 +44,10 @@ struct blk_dataplane {
 	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
 	bool draining; /* `drained` waits for in_flight to be 0 */
 	bool quit;
-	bool notify_on;	 /* the driver was asked to kick */
-	bool writeback;	 /* completed writes may sit in a volatile cache until FLUSH */
-	bool try_cached; /* READs may be tried in the host's page cache first */
+	unsigned first_queue; /* where the next pass over the rings begins */
+	bool notify_on;	      /* the driver was asked to kick */
+	bool writeback;	      /* completed writes may sit in a volatile cache until FLUSH */
+	bool try_cached;      /* READs may be tried in the host's page cache first */
 	enum blk_command_type drained; /* the command to carry out when drained */
 	unsigned in_flight;	       /* requests taken from a ring and not given back */
 	struct blk_poller poller;
