@@ -158,11 +158,25 @@ static uint8_t admit_status(struct virtio_dev *dev, uint8_t wanted)
 	return fresh;
 }
 
+static bool may_run(struct virtio_dev *dev)
+{
+	const struct virtio_transport_ops *ops = dev->transport_ops;
+
+	return !ops->may_run || ops->may_run(dev->transport);
+}
+
 static void start_device(struct virtio_dev *dev)
 {
 	struct irq_line line;
-	int err = dev->ops->start(dev);
+	int err;
 
+	if (!may_run(dev)) {
+		log_guest(&dev->log, "%s: cannot start: the driver has not enabled bus mastering",
+			  dev->name);
+		atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
+		return;
+	}
+	err = dev->ops->start(dev);
 	if (!err) {
 		dev->started = true;
 		return;
@@ -172,6 +186,24 @@ static void start_device(struct virtio_dev *dev)
 	atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
 	line = dev->transport_ops->config_line(dev->transport);
 	irq_line_signal(&line);
+}
+
+/*
+ * Not taken up again when the way is back: a Linux that kexecs takes it from a running device, and the
+ * next kernel gives it back before its driver resets the device. By then the rings' memory has other
+ * uses.
+ */
+void virtio_dev_stop(struct virtio_dev *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+	if (dev->started && !may_run(dev)) {
+		dev->ops->reset(dev);
+		dev->started = false;
+		atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
+		log_guest(&dev->log, "%s: bus mastering switched off: stopped until a reset",
+			  dev->name);
+	}
+	pthread_mutex_unlock(&dev->lock);
 }
 
 uint8_t virtio_dev_get_status(struct virtio_dev *dev)

@@ -49,6 +49,9 @@ struct virtio_transport_ops {
 	struct irq_line (*queue_line)(void *transport, unsigned q);
 	/* The line for a configuration change (also used for NEEDS_RESET). */
 	struct irq_line (*config_line)(void *transport);
+	/* May the device reach the driver's memory and interrupt it? NULL: always. Takes no lock that
+	 * is held while the device's is taken. */
+	bool (*may_run)(void *transport);
 };
 
 struct virtio_dev {
@@ -101,6 +104,12 @@ uint8_t virtio_dev_get_status(struct virtio_dev *dev);
  * with any number of ready queues, and is refused before FEATURES_OK and after FAILED.
  */
 void virtio_dev_set_status(struct virtio_dev *dev, uint8_t status);
+
+/*
+ * The transport has lost its way to the driver's memory (may_run() says no by now): on return all I/O
+ * has drained, and nothing runs before a reset. A started device shows NEEDS_RESET from then on.
+ */
+void virtio_dev_stop(struct virtio_dev *dev);
 
 enum virtq_field {
 	VIRTQ_SIZE,

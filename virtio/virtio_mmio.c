@@ -51,7 +51,10 @@ static struct irq_line config_line(void *transport)
 	return line(transport, VIRTIO_MMIO_INT_CONFIG);
 }
 
-static const struct virtio_transport_ops transport_ops = { queue_line, config_line };
+static const struct virtio_transport_ops transport_ops = {
+	.queue_line = queue_line,
+	.config_line = config_line,
+};
 
 /* ---- registers ------------------------------------------------------------------------------- */
 

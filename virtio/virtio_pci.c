@@ -53,7 +53,15 @@ static struct irq_line config_line(void *transport)
 	return line;
 }
 
-static const struct virtio_transport_ops transport_ops = { queue_line, config_line };
+/* The device's lock is held, the bridge's is taken: never the other way round. */
+static bool may_run(void *transport)
+{
+	struct virtio_pci *vpci = transport;
+
+	return pci_func_is_master(&vpci->func);
+}
+
+static const struct virtio_transport_ops transport_ops = { queue_line, config_line, may_run };
 
 /* ---- BAR 0 ----------------------------------------------------------------------------------- */
 
@@ -175,6 +183,18 @@ static void config_written(struct pci_func *func, unsigned off, unsigned len)
 	msix_set_control(&vpci->msix, control);
 }
 
+/* PCI 3.0, 6.2.2: without bus mastering neither memory nor messages. What waits in masked vectors
+ * would be a message of a device that is stopped. */
+static void master_switched(struct pci_func *func)
+{
+	struct virtio_pci *vpci = to_vpci(func);
+
+	if (pci_func_is_master(func))
+		return;
+	virtio_dev_stop(vpci->dev);
+	msix_clear_pending(&vpci->msix);
+}
+
 /*
  * 4.1.4.9: the door to the BAR for drivers that cannot map it. Where it leads is the driver's word:
  * a copy of it is checked, and the copy is used. False: nowhere.
@@ -212,6 +232,7 @@ static const struct pci_func_ops func_ops = {
 	.bar_write = bar_write,
 	.bar_moved = bar_moved,
 	.config_written = config_written,
+	.master_switched = master_switched,
 	.window_read = door_read,
 	.window_write = door_write,
 };

@@ -187,6 +187,14 @@ void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsig
 	pthread_mutex_unlock(&func->bus->lock);
 }
 
+bool pci_func_is_master(struct pci_func *func)
+{
+	uint16_t command;
+
+	pci_func_read_config(func, PCI_COMMAND, &command, sizeof(command));
+	return command & PCI_COMMAND_MASTER;
+}
+
 static void write_config(struct pci_func *func, unsigned off, const uint8_t *data, unsigned len)
 {
 	for (unsigned i = 0; i < len; i++) {
@@ -213,6 +221,7 @@ static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, cons
 			 unsigned len)
 {
 	struct pci_func *func = find_config(pci, devfn, off, len);
+	uint16_t before, after;
 
 	if (!func)
 		return;
@@ -221,12 +230,17 @@ static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, cons
 		return;
 	}
 	pthread_mutex_lock(&pci->lock);
+	before = get16(func->config, PCI_COMMAND);
 	write_config(func, off, data, len);
+	after = get16(func->config, PCI_COMMAND);
 	if (off / 4 == PCI_COMMAND / 4 || off / 4 == PCI_BASE_ADDRESS_0 / 4)
 		update_bar(pci, func);
 	if (func->ops && func->ops->config_written)
 		func->ops->config_written(func, off, len);
 	pthread_mutex_unlock(&pci->lock);
+	/* May take as long as storage takes: the other functions go on meanwhile. */
+	if ((before ^ after) & PCI_COMMAND_MASTER && func->ops && func->ops->master_switched)
+		func->ops->master_switched(func);
 }
 
 /* ---- the two ways to it ---------------------------------------------------------------------- */

@@ -45,6 +45,10 @@ struct pci_func_ops {
 	 * something (MSI-X control). Under the bridge's lock, so in the order of the writes. May be
 	 * NULL. */
 	void (*config_written)(struct pci_func *func, unsigned off, unsigned len);
+	/* Bus mastering was switched; pci_func_is_master() says how it stands by now. On a vCPU's
+	 * thread, before its write to the command register returns, without the bridge's lock. May be
+	 * NULL. */
+	void (*master_switched)(struct pci_func *func);
 	/* Accesses to the four bytes at `window`: [off, off + len) of them, without the bridge's
 	 * lock. Needed only where `window` is set. */
 	void (*window_read)(struct pci_func *func, unsigned off, void *data, unsigned len);
@@ -100,5 +104,9 @@ int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err);
 
 /* A copy of configuration bytes as they are at one moment. Not from ops that run under the lock. */
 void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsigned len);
+
+/* May the function reach memory and send messages (PCI 3.0, 6.2.2)? Not from ops that run under the
+ * lock. */
+bool pci_func_is_master(struct pci_func *func);
 
 #endif

@@ -18,6 +18,7 @@ struct disk {
 	struct rig rig; /* guest, driver, files; no dataplane of its own */
 	struct virtio_blk blk;
 	int stop_fd;
+	_Atomic bool cut_off; /* the transport has lost its way to memory */
 };
 
 static struct irq_line queue_line(void *transport, unsigned q)
@@ -34,9 +35,15 @@ static struct irq_line config_line(void *transport)
 	return (struct irq_line){ .fd = rig->config_fd };
 }
 
+static bool may_run(void *transport)
+{
+	return !((struct disk *)transport)->cut_off;
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.queue_line = queue_line,
 	.config_line = config_line,
+	.may_run = may_run,
 };
 
 static const struct disk_config defaults = {
@@ -344,6 +351,54 @@ static void a_reset_waits_and_the_end_of_the_vm_does_not(void **state)
 	disk_free(disk);
 }
 
+static void *stop_run(void *arg)
+{
+	struct disk *disk = arg;
+
+	virtio_dev_stop(&disk->blk.dev);
+	rig_ring(disk->stop_fd);
+	return NULL;
+}
+
+/* PCI bus mastering taken from a disk at work: as in a reset, the driver's memory is its own again
+ * when the register write returns. */
+static void H22_a_disk_cut_off_drains_and_stays_stopped(void **state)
+{
+	struct disk *disk = disk_new(OPTIONS());
+	struct rig_req r = rig_req(&disk->rig, 4096);
+	struct pollfd pfd = { .fd = disk->stop_fd, .events = POLLIN };
+	struct fake_done done;
+	uint64_t count;
+	pthread_t thread;
+
+	drive(disk, 0);
+	virtio_dev_stop(&disk->blk.dev); /* nobody is cut off */
+	hold_io(true);
+	rig_queue(&disk->rig, 0, &r, VIRTIO_BLK_T_IN, 8, 4096, 0);
+	rig_kick(&disk->rig, 0);
+	wait_held(1);
+	disk->cut_off = true;
+	assert_int_equal(pthread_create(&thread, NULL, stop_run, disk), 0);
+	assert_int_equal(poll(&pfd, 1, 30), 0);
+	release_held();
+	pthread_join(thread, NULL);
+	assert_true(read(disk->stop_fd, &count, sizeof(count)) > 0);
+	assert_true(fake_queue_poll(&disk->rig.drv[0], &done)); /* before, not after */
+	assert_int_equal(virtio_dev_get_status(&disk->blk.dev), 0x4f);
+	/* The way is back, the rings' memory is not: nothing is taken from them. */
+	disk->cut_off = false;
+	rig_queue(&disk->rig, 0, &r, VIRTIO_BLK_T_IN, 8, 4096, 0);
+	fake_queue_publish(&disk->rig.drv[0]);
+	virtio_dev_kick(&disk->blk.dev, 0);
+	usleep(20000);
+	assert_false(fake_queue_poll(&disk->rig.drv[0], &done));
+	virtio_dev_set_status(&disk->blk.dev, 0);
+	fake_queue_reset(&disk->rig.drv[0]);
+	drive(disk, 0);
+	assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, 8, 4096), VIRTIO_BLK_S_OK);
+	disk_free(disk);
+}
+
 static void workers_instead_of_aio(int why)
 {
 	struct disk *disk;
@@ -417,6 +472,7 @@ int main(void)
 		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
 		cmocka_unit_test(only_the_writeback_byte_can_be_written),
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
+		cmocka_unit_test(H22_a_disk_cut_off_drains_and_stays_stopped),
 		cmocka_unit_test(without_aio_contexts_workers_do_it),
 		cmocka_unit_test(without_aio_workers_do_it),
 		cmocka_unit_test(aio_native_by_name_is_not_replaced),

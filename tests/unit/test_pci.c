@@ -30,6 +30,8 @@ struct thing {
 	uint64_t off;
 	unsigned accesses;
 	unsigned written_off, written_len;
+	unsigned switches;
+	bool master;
 	uint8_t door[4];
 };
 
@@ -72,6 +74,14 @@ static void thing_config_written(struct pci_func *func, unsigned off, unsigned l
 	thing->written_len = len;
 }
 
+static void thing_master_switched(struct pci_func *func)
+{
+	struct thing *thing = func->opaque;
+
+	thing->switches++;
+	thing->master = pci_func_is_master(func); /* hangs under the bridge's lock */
+}
+
 static void thing_window_read(struct pci_func *func, unsigned off, void *data, unsigned len)
 {
 	struct thing *thing = func->opaque;
@@ -91,6 +101,7 @@ static const struct pci_func_ops thing_ops = {
 	.bar_write = thing_write,
 	.bar_moved = thing_moved,
 	.config_written = thing_config_written,
+	.master_switched = thing_master_switched,
 	.window_read = thing_window_read,
 	.window_write = thing_window_write,
 };
@@ -351,6 +362,28 @@ static void config_writes_are_reported(void **state)
 	ecam_write(rig, 1, 0x42, 0, 2);
 	assert_int_equal(rig->thing[0].written_off, 0x42);
 	assert_int_equal(rig->thing[0].written_len, 2);
+	rig_free(rig);
+}
+
+static void bus_mastering_is_reported_when_it_is_switched(void **state)
+{
+	struct rig *rig = rig_new();
+	struct thing *thing = &rig->thing[0];
+
+	ecam_write(rig, 1, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_int_equal(thing->switches, 0);
+	ecam_write(rig, 1, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+	assert_int_equal(thing->switches, 1);
+	assert_true(thing->master);
+	ecam_write(rig, 1, PCI_COMMAND, 0xffff, 2);
+	ecam_write(rig, 1, PCI_COMMAND + 1, 0, 1);
+	ecam_write(rig, 1, PCI_COMMAND + 4, 0, 4);
+	assert_int_equal(thing->switches, 1);
+	ecam_write(rig, 1, PCI_COMMAND, 0, 1);
+	assert_int_equal(thing->switches, 2);
+	assert_false(thing->master);
+	assert_int_equal(rig->thing[1].switches, 0);
+	ecam_write(rig, 0, PCI_COMMAND, PCI_COMMAND_MASTER, 2); /* the bridge has no ops */
 	rig_free(rig);
 }
 
@@ -615,6 +648,7 @@ int main(void)
 		cmocka_unit_test(H27_only_writable_bits_change),
 		cmocka_unit_test(capabilities_are_chained_in_order),
 		cmocka_unit_test(config_writes_are_reported),
+		cmocka_unit_test(bus_mastering_is_reported_when_it_is_switched),
 		cmocka_unit_test(the_config_window_leads_elsewhere),
 		cmocka_unit_test(bars_are_preset_side_by_side_and_not_decoded),
 		cmocka_unit_test(an_enabled_bar_decodes_from_its_first_to_its_last_byte),

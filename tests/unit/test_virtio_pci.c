@@ -557,7 +557,7 @@ static void H27_toggling_memory_decode_costs_no_kvm_call(void **state)
 	const unsigned calls = fake_kvm.ioeventfd_calls;
 
 	for (unsigned i = 0; i < 10; i++) {
-		cfg_write(rig, PCI_COMMAND, 0, 2);
+		cfg_write(rig, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
 		cfg_write(rig, PCI_BASE_ADDRESS_0, 0xffffffff, 4);
 		assert_int_equal(cfg_read(rig, PCI_BASE_ADDRESS_0, 4), 0xffff8000);
 		cfg_write(rig, PCI_BASE_ADDRESS_0, BAR, 4);
@@ -707,6 +707,71 @@ static void H22_no_interrupt_from_before_the_reset_comes_after_it(void **state)
 	rig_free(rig);
 }
 
+/* ---- bus mastering --------------------------------------------------------------------------- */
+
+static void H22_without_bus_mastering_a_running_device_stops_until_reset(void **state)
+{
+	struct rig *rig = rig_running();
+	const uint8_t stopped = ALL_OK | VIRTIO_CONFIG_S_NEEDS_RESET;
+
+	wr(rig, VIRTIO_PCI_MSIX + 16 + 12, 1, 4);
+	irq_line_signal(&rig->line[0]); /* waits in a masked vector */
+	cfg_write(rig, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_int_equal(rig->resets, 1);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_STATUS, 1), stopped);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1); /* registers answer */
+	assert_int_equal(rd(rig, VIRTIO_PCI_PBA, 8), 0);
+	enable_bar(rig);
+	wr(rig, VIRTIO_PCI_MSIX + 16 + 12, 0, 4);
+	assert_int_equal(fake_kvm_deliver(), 0);
+	assert_int_equal(injected(rig, 1), 0);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, ALL_OK, 1);
+	assert_int_equal(rig->starts, 1);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_STATUS, 1), stopped);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+	assert_int_equal(rig->resets, 1); /* it had been stopped */
+	accept_features(rig, OFFERED);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, ALL_OK, 1);
+	assert_int_equal(rig->starts, 2);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_STATUS, 1), ALL_OK);
+	rig_free(rig);
+}
+
+static void H22_without_bus_mastering_nothing_starts(void **state)
+{
+	struct rig *rig = rig_new();
+
+	cfg_write(rig, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	accept_features(rig, OFFERED);
+	setup_queue(rig, 0, &rig->drv.config);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, ALL_OK, 1);
+	assert_int_equal(rig->starts, 0);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_STATUS, 1),
+			 ALL_OK | VIRTIO_CONFIG_S_NEEDS_RESET);
+	enable_bar(rig);
+	assert_int_equal(rig->starts, 0);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+	accept_features(rig, OFFERED);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, ALL_OK, 1);
+	assert_int_equal(rig->starts, 1);
+	rig_free(rig);
+}
+
+/* No other way to stop a function is offered: PCI Express (FLR) and power management (D3). */
+static void H22_the_only_capabilities_are_virtios_and_msix(void **state)
+{
+	struct rig *rig = rig_new();
+	unsigned n = 0, off = cfg_read(rig, PCI_CAPABILITY_LIST, 1);
+
+	for (; off; off = cfg_read(rig, off + PCI_CAP_LIST_NEXT, 1), n++) {
+		const unsigned id = cfg_read(rig, off, 1);
+
+		assert_true(id == PCI_CAP_ID_VNDR || id == PCI_CAP_ID_MSIX);
+	}
+	assert_int_equal(n, 6);
+	rig_free(rig);
+}
+
 /* ---- the door in configuration space --------------------------------------------------------- */
 
 static unsigned open_door(struct rig *rig, uint8_t bar, uint32_t off, uint32_t len)
@@ -772,7 +837,7 @@ static void *toggle_thread(void *arg)
 
 	for (unsigned i = 0; i < 300; i++) {
 		cfg_write(rig, PCI_BASE_ADDRESS_0, BAR + (i % 3) * 0x8000, 4);
-		cfg_write(rig, PCI_COMMAND, i & 1 ? PCI_COMMAND_MEMORY : 0, 2);
+		cfg_write(rig, PCI_COMMAND, i % 8, 2);
 		enable_msix(rig, i & 2 ? PCI_MSIX_FLAGS_ENABLE : 0);
 	}
 	return NULL;
@@ -799,6 +864,8 @@ static void H27_two_vcpus_fight_over_one_function(void **state)
 	pthread_join(thread, NULL);
 	cfg_write(rig, PCI_BASE_ADDRESS_0, BAR, 4);
 	enable_bar(rig);
+	wr(rig, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+	assert_int_equal(rig->resets, rig->starts);
 	assert_int_equal(fake_kvm.nio, NQUEUES);
 	assert_int_equal(fake_kvm_doorbells(BAR + 0x3000, 4 * NQUEUES), NQUEUES);
 	rig_free(rig);
@@ -853,6 +920,9 @@ int main(void)
 		cmocka_unit_test(H28_the_function_mask_works_through_configuration_space),
 		cmocka_unit_test(H28_writes_to_the_pending_bits_are_dropped),
 		cmocka_unit_test(H22_no_interrupt_from_before_the_reset_comes_after_it),
+		cmocka_unit_test(H22_without_bus_mastering_a_running_device_stops_until_reset),
+		cmocka_unit_test(H22_without_bus_mastering_nothing_starts),
+		cmocka_unit_test(H22_the_only_capabilities_are_virtios_and_msix),
 		cmocka_unit_test(the_door_leads_into_the_bar_without_decoding),
 		cmocka_unit_test(H27_a_door_to_nowhere_reads_all_ones),
 		cmocka_unit_test(H27_two_vcpus_fight_over_one_function),
