@@ -48,8 +48,12 @@ static void end_with_report(struct vcpu *vcpu, enum vm_end end, uint32_t value, 
 {
 	struct vm *vm = vcpu->vm;
 
-	/* A guest on its way out through a reset may triple-fault on another vCPU: no news. */
-	if (vm_end_reason(vm, NULL) == VM_RUNNING && !atomic_exchange(&vm->reported, true))
+	const bool panicked = end == VM_END_CRASH && atomic_load(&vm->panicked);
+
+	/* A guest on its way out through a reset may triple-fault on another vCPU: no news. Nor is it
+	 * one of a guest that has panicked and said why. */
+	if (vm_end_reason(vm, NULL) == VM_RUNNING && !panicked &&
+	    !atomic_exchange(&vm->reported, true))
 		print_report(vcpu, reason);
 	vm_request_end(vm, end, value);
 }

@@ -42,7 +42,7 @@ static int create_eventfds(struct vm *vm, struct error *err)
 	vm->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->stop_fd < 0 || vm->event_fd < 0)
-		return error_set(err, errno, "cannot create an eventfd");
+		return error_set(err, errno, "virtual machine: cannot create an eventfd");
 	return 0;
 }
 
@@ -182,12 +182,18 @@ static void wake(int eventfd)
 		return;
 }
 
+/* What a kernel that has panicked does in the end: it resets, by a triple fault if need be. */
+static bool after_panic(enum vm_end end)
+{
+	return end == VM_END_RESET || end == VM_END_HALTED || end == VM_END_CRASH;
+}
+
 void vm_request_end(struct vm *vm, enum vm_end end, uint32_t value)
 {
 	uint64_t expected = VM_RUNNING;
 
 	/* Pairs with vm_note_panic(): its caller's later reset, on the same thread, must see it. */
-	if ((end == VM_END_RESET || end == VM_END_HALTED) && atomic_load(&vm->panicked)) {
+	if (after_panic(end) && atomic_load(&vm->panicked)) {
 		end = VM_END_PANIC;
 		value = 0;
 	}

@@ -52,7 +52,7 @@ struct vm {
 	int stop_fd;
 	int event_fd;	       /* wakes main when `end` or `panicked` changes; main reads it */
 	_Atomic uint64_t end;  /* enum vm_end << 32 | value; the first writer wins */
-	_Atomic bool panicked; /* a guest panic was seen; ends the VM at the next reset or halt */
+	_Atomic bool panicked; /* a panic was seen: the next reset, halt or crash is its end */
 	_Atomic bool reported; /* a vCPU has printed its crash report: there is only one */
 };
 
@@ -73,8 +73,8 @@ int vm_create_machine(struct vm *vm, uint64_t memory_size, unsigned memory_flags
 void vm_destroy(struct vm *vm);
 
 /*
- * Any thread but a disk's. Only the first reason counts, except that a reset or halt after a noted
- * panic is that panic. Does not stop anything itself: main wakes and does.
+ * Any thread but a disk's. Only the first reason counts, except that a reset, halt or crash after a
+ * noted panic is that panic. Does not stop anything itself: main wakes and does.
  */
 void vm_request_end(struct vm *vm, enum vm_end end, uint32_t value);
 

@@ -7,6 +7,7 @@
  *	t  triple fault				h  halt for good	l  loop for ever
  *	d  write the second letter to the debug-exit port 0xf4
  *	v  pvpanic, then reset			V  pvpanic, then loop
+ *	w  pvpanic, then triple fault
  *	m  print the rest, then reset		M  print the rest, then loop
  *	s  write serial bytes for ever, then power off once 0x30000 are out
  *	e  echo serial input until 'q', then power off
@@ -45,6 +46,8 @@ _start:
 	je	panic_reset
 	cmpb	$'V', %al
 	je	panic_loop
+	cmpb	$'w', %al
+	je	panic_triple
 	movl	$reset, %edi
 	cmpb	$'m', %al
 	je	print
@@ -92,6 +95,11 @@ panic_reset:
 	movb	$1, %al
 	outb	%al, %dx
 	jmp	reset
+panic_triple:
+	movw	$0x505, %dx
+	movb	$1, %al
+	outb	%al, %dx
+	jmp	triple
 panic_loop:
 	movw	$0x505, %dx
 	movb	$1, %al

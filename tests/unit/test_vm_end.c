@@ -100,11 +100,22 @@ static void a_halt_after_a_panic_is_the_panic(void **state)
 	assert_ended(vm, VM_END_PANIC, 0);
 }
 
+/* Some kernels reset by a triple fault. */
+static void a_crash_after_a_panic_is_the_panic(void **state)
+{
+	struct vm *vm = *state;
+
+	vm_note_panic(vm);
+	vm_request_end(vm, VM_END_CRASH, 0);
+	assert_ended(vm, VM_END_PANIC, 0);
+}
+
 static void other_ends_after_a_panic_keep_their_name(void **state)
 {
-	static const enum vm_end other[] = { VM_END_POWEROFF,  VM_END_CRASH, VM_END_TIMEOUT,
-					     VM_END_SIGNAL,    VM_END_QUIT,  VM_END_DEBUG_EXIT,
-					     VM_END_HOST_ERROR };
+	static const enum vm_end other[] = {
+		VM_END_POWEROFF, VM_END_TIMEOUT,    VM_END_SIGNAL,
+		VM_END_QUIT,	 VM_END_DEBUG_EXIT, VM_END_HOST_ERROR
+	};
 	struct vm *vm = *state;
 
 	for (unsigned i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
@@ -172,6 +183,7 @@ int main(void)
 		TEST(a_panic_alone_wakes_main_and_ends_nothing),
 		TEST(a_reset_after_a_panic_is_the_panic),
 		TEST(a_halt_after_a_panic_is_the_panic),
+		TEST(a_crash_after_a_panic_is_the_panic),
 		TEST(other_ends_after_a_panic_keep_their_name),
 		TEST(a_panic_after_the_reset_changes_nothing),
 		TEST(a_full_event_counter_is_no_obstacle),
