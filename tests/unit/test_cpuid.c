@@ -328,6 +328,45 @@ static void frequencies_are_told_only_of_an_invariant_tsc(void **state)
 	free(c);
 }
 
+static unsigned address_bits(uint32_t eax)
+{
+	const struct leaf leaf = { 0x80000008, ANY, eax, 0, 0, 0 };
+	struct x86_cpuid *c = make(&leaf, 1, 0);
+	const unsigned bits = x86_cpuid_address_bits(c);
+
+	free(c);
+	return bits;
+}
+
+static void addresses_are_as_wide_as_cpu_and_kvm_can(void **state)
+{
+	struct x86_cpuid *c = make(NULL, 0, 0);
+
+	assert_int_equal(address_bits(0x3027), 39);
+	assert_int_equal(address_bits(0x303934), 48);
+	assert_int_equal(address_bits(0x3f3934), 52);
+	assert_int_equal(x86_cpuid_address_bits(c), 36);
+	free(c);
+}
+
+static void memory_beyond_the_cpus_addresses_is_refused(void **state)
+{
+	const uint64_t hole = 1ULL << 30, reach = 1ULL << 39;
+	struct guest_memory mem = { .nslots = 2, .slot = { { 0, 3 * hole, NULL } } };
+	struct error err;
+
+	mem.slot[1] = (struct memslot){ .gpa = 4 * hole, .size = reach - 4 * hole };
+	mem.size = reach - hole;
+	assert_int_equal(x86_check_memory(&mem, 39, &err), 0);
+	assert_int_equal(x86_check_memory(&mem, 38, &err), -EINVAL);
+	mem.slot[1].size += 4096;
+	mem.size += 4096;
+	assert_int_equal(x86_check_memory(&mem, 39, &err), -EINVAL);
+	assert_string_equal(err.text,
+			    "523264 MiB of guest memory are too much for this host's CPU, "
+			    "whose 39-bit addresses reach 523264 MiB");
+}
+
 static void empty_entries_are_dropped(void **state)
 {
 	struct x86_cpuid *c = complete(intel, COUNT(intel), 1);
@@ -380,6 +419,8 @@ int main(void)
 		cmocka_unit_test(a_plain_guest_is_not_told_of_memory_encryption),
 		cmocka_unit_test(kvms_own_leaves_are_kept),
 		cmocka_unit_test(frequencies_are_told_only_of_an_invariant_tsc),
+		cmocka_unit_test(addresses_are_as_wide_as_cpu_and_kvm_can),
+		cmocka_unit_test(memory_beyond_the_cpus_addresses_is_refused),
 		cmocka_unit_test(empty_entries_are_dropped),
 		cmocka_unit_test(a_full_table_is_an_error_and_not_an_overrun),
 		cmocka_unit_test(a_table_without_the_basics_is_survived),

@@ -58,6 +58,21 @@ static int create_irqchip(struct vm *vm, struct error *err)
 	return 0;
 }
 
+/* KVM takes a slot beyond what the CPU can address, and the guest then finds page faults there. */
+int x86_check_memory(const struct guest_memory *mem, unsigned address_bits, struct error *err)
+{
+	const struct memslot *last = &mem->slot[mem->nslots - 1];
+	const uint64_t reach = 1ULL << address_bits;
+
+	if (last->gpa + last->size <= reach)
+		return 0;
+	return error_setx(err, EINVAL,
+			  "%llu MiB of guest memory are too much for this host's CPU, whose %u-bit "
+			  "addresses reach %llu MiB",
+			  (unsigned long long)(mem->size >> 20), address_bits,
+			  (unsigned long long)((reach - (X86_HOLE_END - X86_HOLE)) >> 20));
+}
+
 int arch_vm_init(struct vm *vm, struct error *err)
 {
 	int ret;
@@ -70,6 +85,8 @@ int arch_vm_init(struct vm *vm, struct error *err)
 		ret = create_irqchip(vm, err);
 	if (!ret)
 		ret = x86_cpuid_get(vm->kvm_fd, &vm->arch->cpuid, err);
+	if (!ret)
+		ret = x86_check_memory(&vm->mem, x86_cpuid_address_bits(vm->arch->cpuid), err);
 	if (ret)
 		arch_vm_destroy(vm);
 	return ret;

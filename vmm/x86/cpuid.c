@@ -90,6 +90,16 @@ struct kvm_cpuid_entry2 *x86_cpuid_add(struct x86_cpuid *cpuid, uint32_t functio
 	return e;
 }
 
+/* Intel SDM, leaf 80000008: without it 36. KVM tells in bits 16-23 what its page tables can do, where
+ * that is less. */
+unsigned x86_cpuid_address_bits(struct x86_cpuid *cpuid)
+{
+	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(cpuid, 0x80000008, 0);
+	const unsigned cpu = e ? e->eax & 0xff : 36, kvm = e ? e->eax >> 16 & 0xff : 0;
+
+	return kvm && kvm < cpu ? kvm : cpu;
+}
+
 static void complete_features(struct x86_cpuid *cpuid, bool tsc_deadline)
 {
 	struct kvm_cpuid_entry2 *e = x86_cpuid_find(cpuid, 1, 0);

@@ -39,6 +39,8 @@ int x86_cpuid_complete(struct x86_cpuid *cpuid, const struct x86_cpuid_config *c
 void x86_cpuid_set_apic_id(struct x86_cpuid *cpuid, uint32_t apic_id);
 
 struct kvm_cpuid_entry2 *x86_cpuid_find(struct x86_cpuid *cpuid, uint32_t function, uint32_t index);
+/* How many bits a guest physical address may have. */
+unsigned x86_cpuid_address_bits(struct x86_cpuid *cpuid);
 /* A new entry at the end, all zero but its function; NULL when the table is full. */
 struct kvm_cpuid_entry2 *x86_cpuid_add(struct x86_cpuid *cpuid, uint32_t function);
 
@@ -55,6 +57,9 @@ int x86_msr_init(struct vcpu *vcpu, struct error *err);
  */
 void x86_boot_sregs(struct kvm_sregs *sregs, enum boot_protocol protocol);
 void x86_boot_regs(struct kvm_regs *regs, const struct boot_entry *entry);
+
+/* Can a guest on a CPU with such addresses reach all of its memory? 0 or -EINVAL. */
+int x86_check_memory(const struct guest_memory *mem, unsigned address_bits, struct error *err);
 
 /* GDT and, for long mode, page tables. -EFAULT when the guest has too little memory for them. */
 int x86_boot_tables(const struct guest_memory *mem, enum boot_protocol protocol);
