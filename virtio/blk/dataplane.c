@@ -91,6 +91,12 @@ static unsigned count_workers(const struct blk_dataplane *dp)
 	return dp->depth < BLK_MAX_WORKERS ? dp->depth : BLK_MAX_WORKERS;
 }
 
+/* No context to be had, no AIO in this kernel, or none for this process. */
+static bool is_refusal(int ret)
+{
+	return ret == -EAGAIN || ret == -ENOSYS || ret == -EPERM;
+}
+
 static int create_engines(struct blk_dataplane *dp, const char *name, struct error *err)
 {
 	int ret;
@@ -98,7 +104,7 @@ static int create_engines(struct blk_dataplane *dp, const char *name, struct err
 	if (dp->native) {
 		ret = blk_aio_init(&dp->aio, dp->be->fd, dp->depth, err);
 		if (ret)
-			return ret;
+			return is_refusal(ret) ? -EOPNOTSUPP : ret;
 	}
 	ret = blk_pool_init(&dp->pool, dp->be, count_workers(dp), name, err);
 	if (ret && dp->native)

@@ -54,7 +54,7 @@ struct blk_stats {
 struct blk_dataplane;
 
 /* Creates the engine, the workers and the thread, which idles until BLK_CMD_START. On error nothing
- * is left behind; -EAGAIN is the host's limit of AIO contexts (see blk_aio_init()). Main. */
+ * is left behind; -EOPNOTSUPP: the host has no AIO context for us, workers would do. Main. */
 int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_config *config,
 			 struct error *err);
 

@@ -180,12 +180,6 @@ static void disk_name(char *name, size_t size, unsigned index)
 	snprintf(name, size, "vd%s", &letters[n]);
 }
 
-/* No context to be had, no AIO in this kernel, or none for this process. */
-static bool aio_refused(int ret)
-{
-	return ret == -EAGAIN || ret == -ENOSYS || ret == -EPERM;
-}
-
 static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
 			    struct error *err)
 {
@@ -208,7 +202,7 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 
 	snprintf(thread, sizeof(thread), "blk-%s", id);
 	ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
-	if (aio_refused(ret) && be->aio == DISK_AIO_NATIVE && config->aio == DISK_AUTO) {
+	if (ret == -EOPNOTSUPP && config->aio == DISK_AUTO) {
 		log_info("disk '%s': %s; using aio=threads", config->path, why.text);
 		be->aio = DISK_AIO_THREADS;
 		ret = blk_dataplane_create(&blk->dataplane, &dc, &why);
@@ -227,6 +221,7 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd, struct error *err)
 {
 	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
+	struct error why;
 	int ret;
 
 	memset(blk, 0, sizeof(*blk));
@@ -235,9 +230,11 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 	ret = block_backend_open(&blk->backend, config, err);
 	if (ret)
 		return ret;
-	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, mem, err);
-	if (ret)
+	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, mem, &why);
+	if (ret) {
+		error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
 		goto err_backend;
+	}
 	blk->dev.features = offered_features(&blk->backend, nqueues);
 	blk->dev.ops = &blk_ops;
 	blk->dev.opaque = blk;

@@ -202,16 +202,18 @@ static int add_disk(struct machine *m, unsigned i, struct error *err)
 	struct virtio_blk *blk = &m->disk[i].blk;
 	int ret = virtio_blk_init(blk, &m->opt->disk[i], i, m->opt->cpus, &m->vm.mem, m->vm.stop_fd,
 				  err);
+	struct error why;
 
 	if (ret)
 		return ret;
-	ret = attach_disk(m, i, err);
+	ret = attach_disk(m, i, &why);
 	if (ret)
 		goto destroy_blk;
 	m->ndisks++;
 	return 0;
 
 destroy_blk:
+	error_setx(err, -ret, "disk '%s': %s", m->opt->disk[i].path, why.text);
 	virtio_blk_shutdown(blk, IDLE_SHUTDOWN_MS);
 	virtio_blk_destroy(blk);
 	return ret;
