@@ -37,7 +37,8 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned id, struct error *err)
 		return error_set(err, -ret, "KVM cannot create vCPU %u", id);
 	ret = kvm_vcpu_mmap_size(vm->kvm_fd);
 	if (ret < (int)sizeof(*vcpu->run)) {
-		ret = error_setx(err, EIO, "KVM names no size for the state of vCPU %u", id);
+		ret = error_set(err, ret < 0 ? -ret : EIO,
+				"KVM names no size for the state of vCPU %u", id);
 		goto err_fd;
 	}
 	vcpu->run_size = ret;

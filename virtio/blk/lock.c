@@ -22,13 +22,24 @@
 /* Numbers of QEMU's BLK_PERM_* bits. */
 enum { RIGHT_READ = 0, RIGHT_WRITE = 1, RIGHT_RESIZE = 3 };
 
+/* Over a network somebody may have to be asked, and a signal may come meanwhile. */
+static int lock_call(int fd, int command, struct flock *lock)
+{
+	int ret;
+
+	do {
+		ret = fcntl(fd, command, lock);
+	} while (ret && errno == EINTR);
+	return ret ? -errno : 0;
+}
+
 static int take_shared(int fd, off_t byte)
 {
 	struct flock lock = {
 		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
 	};
 
-	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
+	return lock_call(fd, F_OFD_SETLK, &lock);
 }
 
 /* -EAGAIN when another open file has any lock on `byte`. */
@@ -37,9 +48,10 @@ static int check_free(int fd, off_t byte)
 	struct flock lock = {
 		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
 	};
+	const int ret = lock_call(fd, F_OFD_GETLK, &lock);
 
-	if (fcntl(fd, F_OFD_GETLK, &lock))
-		return -errno;
+	if (ret)
+		return ret;
 	return lock.l_type == F_UNLCK ? 0 : -EAGAIN;
 }
 

@@ -3,6 +3,7 @@
  * The way in and the way out: picks the subcommand, prints the last message, returns the exit
  * status. The only place that does either.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -66,8 +67,11 @@ int main(int argc, char **argv)
 	struct error err = { 0 };
 	int status;
 
-	if (!fill_standard_streams())
+	if (!fill_standard_streams()) {
+		log_error("/dev/null: cannot stand in for a closed standard stream: %s",
+			  strerror(errno));
 		return STATUS_ERROR;
+	}
 	if (argc < 2) {
 		print_usage(stderr);
 		return STATUS_USAGE;
