@@ -26,7 +26,8 @@ static struct shadow shadow;
 static unsigned ndisks;
 
 static const struct test *const tables[] = {
-	io_tests, request_tests, reset_tests, hostile_tests, machine_tests, pci_tests, smp_tests,
+	io_tests,      failing_tests, request_tests, reset_tests,
+	hostile_tests, machine_tests, pci_tests,     smp_tests,
 };
 
 unsigned disk_count(void)

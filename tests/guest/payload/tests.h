@@ -13,7 +13,7 @@ struct test {
 
 /* Each ends with a nameless entry. */
 extern const struct test io_tests[], request_tests[], reset_tests[], hostile_tests[],
-	machine_tests[], pci_tests[], smp_tests[];
+	machine_tests[], failing_tests[], pci_tests[], smp_tests[];
 
 /* main.c. The disks of the machine, PCI first; a missing one ends the payload. */
 unsigned disk_count(void);
