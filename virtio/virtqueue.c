@@ -278,13 +278,6 @@ int virtq_pop(struct virtqueue *vq, struct desc_chain *chain)
 	return 1;
 }
 
-void virtq_unpop(struct virtqueue *vq, const struct desc_chain *chain)
-{
-	flip_busy(vq, chain->head);
-	vq->in_flight--;
-	vq->last_avail--;
-}
-
 uint16_t virtq_waiting(const struct virtqueue *vq)
 {
 	return vq->size ? guest_load16(&vq->avail->idx) - vq->last_avail : 0;

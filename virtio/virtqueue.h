@@ -9,8 +9,8 @@
  *
  *	virtq_disable_notify(vq);
  *	do {
- *		while ((n = virtq_pop(vq, &chain)) > 0)
- *			... start it, or virtq_unpop() and stop ...
+ *		while (... there is room for a request ... && (n = virtq_pop(vq, &chain)) > 0)
+ *			... start it ...
  *	} while (virtq_enable_notify(vq));
  *	...
  *	virtq_push(vq, head, written);			for each completion
@@ -89,9 +89,6 @@ void virtq_stop(struct virtqueue *vq);
  * touch the queue again before a reset. Only after 1 has anything changed.
  */
 int virtq_pop(struct virtqueue *vq, struct desc_chain *chain);
-
-/* Gives back the chain popped last; the next virtq_pop() returns it again. */
-void virtq_unpop(struct virtqueue *vq, const struct desc_chain *chain);
 
 /* How many chains the guest has made available that were not popped: one relaxed look at the index,
  * for polling and for planning. An index that jumped too far counts too, and virtq_pop() refuses
