@@ -143,36 +143,15 @@ static bool is_pending(const struct msix_vector *v)
 	return !v->assigned && poll(&pfd, 1, 0) == 1;
 }
 
-static void clear_pending(struct msix *msix)
+void msix_clear_pending(struct msix *msix)
 {
+	pthread_mutex_lock(&msix->lock);
 	for (unsigned i = 0; i < msix->nvectors; i++) {
 		uint64_t count;
 
 		/* EAGAIN: nothing was pending. */
 		if (read(msix->vector[i].fd, &count, sizeof(count)) < 0)
 			continue;
-	}
-}
-
-void msix_clear_pending(struct msix *msix)
-{
-	pthread_mutex_lock(&msix->lock);
-	clear_pending(msix);
-	pthread_mutex_unlock(&msix->lock);
-}
-
-void msix_reset(struct msix *msix)
-{
-	pthread_mutex_lock(&msix->lock);
-	msix->enabled = false;
-	msix->function_masked = false;
-	update_all(msix);
-	clear_pending(msix);
-	for (unsigned i = 0; i < msix->nvectors; i++) {
-		struct msix_vector *v = &msix->vector[i];
-
-		v->addr_lo = v->addr_hi = v->data = 0;
-		v->control = PCI_MSIX_ENTRY_CTRL_MASKBIT;
 	}
 	pthread_mutex_unlock(&msix->lock);
 }

@@ -56,7 +56,4 @@ void msix_pba_read(struct msix *msix, uint64_t off, void *data, unsigned len);
 /* For a device that was stopped: what it signalled while masked is forgotten. */
 void msix_clear_pending(struct msix *msix);
 
-/* Reset of the function: disabled, all vectors masked, nothing pending. */
-void msix_reset(struct msix *msix);
-
 #endif

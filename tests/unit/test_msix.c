@@ -391,22 +391,6 @@ static void clear_pending_forgets_masked_signals(void **state)
 	rig_free(rig);
 }
 
-static void reset_masks_everything_and_leaves_nothing_pending(void **state)
-{
-	struct rig *rig = rig_with_vector_3();
-
-	signal_vector(rig, 7);
-	msix_reset(&rig->msix);
-	assert_int_equal(fake_kvm.nirqfds, 0);
-	assert_int_equal(pba(rig), 0);
-	assert_int_equal(read32(rig, 48), 0);
-	assert_int_equal(read32(rig, 60), 1);
-	msix_set_control(&rig->msix, ENABLE);
-	mask(rig, 3, false);
-	assert_false(assigned(rig, 3)); /* its address is gone */
-	rig_free(rig);
-}
-
 static void init_gives_everything_back_when_vectors_run_out(void **state)
 {
 	struct rig *rig = rig_new();
@@ -488,7 +472,6 @@ int main(void)
 		cmocka_unit_test(H28_only_the_mask_bit_of_the_control_word_is_writable),
 		cmocka_unit_test(H28_pending_bits_beyond_the_vectors_read_0),
 		cmocka_unit_test(clear_pending_forgets_masked_signals),
-		cmocka_unit_test(reset_masks_everything_and_leaves_nothing_pending),
 		cmocka_unit_test(init_gives_everything_back_when_vectors_run_out),
 		cmocka_unit_test(H28_no_signal_is_lost_in_a_mask_storm),
 	};
