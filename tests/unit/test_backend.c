@@ -256,7 +256,6 @@ static void readonly_images_are_shared_and_opened_for_reading(void **state)
 	assert_int_equal(fcntl(rig->be.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 	assert_true(rig->be.readonly);
 	assert_false(rig->be.can_discard);
-	assert_false(rig->be.can_write_zeroes);
 	assert_true(first.dev == rig->be.dev && first.ino == rig->be.ino);
 	block_backend_close(&rig->be);
 	block_backend_close(&first);

@@ -44,7 +44,6 @@ static int setup(void **state)
 		.offset_align = 512,
 		.direct = true,
 		.can_discard = true,
-		.can_write_zeroes = true,
 	};
 	limits(&rig, F_ALL, "serial-0123");
 	*state = &rig;

@@ -306,7 +306,6 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 	if (!be->direct)
 		be->offset_align = 1;
 	be->can_discard = probe_discard(be);
-	be->can_write_zeroes = !be->readonly;
 	return 0;
 err_fd:
 	close(be->fd);

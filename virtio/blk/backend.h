@@ -26,8 +26,7 @@ struct block_backend {
 	uint32_t physical_block_size; /* what the host writes at once; 2^n times block_size */
 	uint32_t optimal_io_size;     /* bytes, 0: not known */
 	bool can_discard;	      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
-	bool can_write_zeroes; /* FALLOC_FL_ZERO_RANGE may be tried; else zeroes are written */
-	uint64_t dev, ino;     /* identity, to refuse an image given twice; a device node's is the
+	uint64_t dev, ino; /* identity, to refuse an image given twice; a device node's is the
 				* device's */
 };
 

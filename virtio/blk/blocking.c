@@ -141,7 +141,7 @@ static int write_zeroes(const struct block_backend *be, const struct blk_range *
 
 	if (r->unmap && be->can_discard)
 		ret = try_fallocate(be, FALLOC_FL_PUNCH_HOLE, r->offset, len);
-	if (cannot_zero(be, ret) && be->can_write_zeroes)
+	if (cannot_zero(be, ret))
 		ret = try_fallocate(be, FALLOC_FL_ZERO_RANGE, r->offset, len);
 	if (cannot_zero(be, ret))
 		ret = write_zeroes_slowly(be, r->offset, len, bounce);
