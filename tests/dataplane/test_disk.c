@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk as a virtio device: what it offers, what its configuration space says, and its life from
  * DRIVER_OK to the end of the VM, with a transport of two eventfds. */
+#include <sys/mman.h>
+
 #include "tests/dataplane/rig.h"
 #include "tests/dataplane/slow.h"
 #include "virtio/blk/virtio_blk.h"
@@ -283,6 +285,57 @@ static void a_broken_ring_shows_needs_reset_until_reset(void **state)
 	disk_free(disk);
 }
 
+static void break_and_reset(struct disk *disk)
+{
+	struct pollfd pfd = { .fd = disk->rig.config_fd, .events = POLLIN };
+	uint64_t count;
+
+	drive(disk, 0);
+	fake_queue_set_avail_idx(&disk->rig.drv[0], 999);
+	virtio_dev_kick(&disk->blk.dev, 0);
+	assert_int_equal(poll(&pfd, 1, RIG_WAIT_MS), 1);
+	assert_true(read(pfd.fd, &count, sizeof(count)) > 0);
+	virtio_dev_set_status(&disk->blk.dev, 0);
+	fake_queue_reset(&disk->rig.drv[0]);
+}
+
+/* What main says in its look once a second; by write(2), so no buffer of stdio is in the way. */
+static unsigned lines_of_watch(struct disk *disk)
+{
+	const int file = memfd_create("stderr", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+	char text[4096];
+	unsigned n = 0;
+
+	dup2(file, STDERR_FILENO);
+	virtio_blk_watch(&disk->blk);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	for (ssize_t i = pread(file, text, sizeof(text), 0); i > 0; i--)
+		n += text[i - 1] == '\n';
+	if (n)
+		assert_non_null(strstr(text, "vda: the driver broke a ring"));
+	close(file);
+	return n;
+}
+
+static void broken_rings_are_told_once_a_look_and_not_without_end(void **state)
+{
+	struct disk *disk = disk_new(OPTIONS());
+	unsigned lines = 0;
+
+	assert_int_equal(lines_of_watch(disk), 0);
+	for (unsigned i = 0; i < 50; i++)
+		break_and_reset(disk);
+	assert_int_equal(lines_of_watch(disk), 1);
+	assert_int_equal(lines_of_watch(disk), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		break_and_reset(disk);
+		lines += lines_of_watch(disk);
+	}
+	assert_in_range(lines, 1, 2 * LOG_GUEST_BURST); /* a new window may begin meanwhile */
+	disk_free(disk);
+}
+
 /* The number of durable writes among: one as negotiated, one after writeback = 0, one after = 1. */
 static void expect_durable(uint64_t features, unsigned first, unsigned off, unsigned on)
 {
@@ -469,6 +522,7 @@ int main(void)
 		cmocka_unit_test(disks_are_named_as_linux_names_them),
 		cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
 		cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
+		cmocka_unit_test(broken_rings_are_told_once_a_look_and_not_without_end),
 		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
 		cmocka_unit_test(only_the_writeback_byte_can_be_written),
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),

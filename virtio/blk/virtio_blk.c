@@ -139,8 +139,6 @@ static void blk_reset(struct virtio_dev *dev)
 
 	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
 	dev->config[offsetof(struct virtio_blk_config, wce)] = 1;
-	if (atomic_load(dev->status) & VIRTIO_CONFIG_S_NEEDS_RESET)
-		log_guest(&dev->log, "%s: driver broke a ring; reset now", dev->name);
 }
 
 /* The writeback byte is all that a driver may write, and only with CONFIG_WCE (5.2.4). */
@@ -251,12 +249,24 @@ err_backend:
 	return ret;
 }
 
-/* What the thread itself must not say. */
-static void report(const struct virtio_blk *blk)
+void virtio_blk_watch(struct virtio_blk *blk)
+{
+	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
+	const uint64_t broken = atomic_load_explicit(&stats->broken, memory_order_relaxed);
+
+	if (broken == blk->told_broken)
+		return;
+	blk->told_broken = broken;
+	log_guest(&blk->dev.log, "%s: the driver broke a ring: stopped until it resets the device",
+		  blk->dev.name);
+}
+
+static void report(struct virtio_blk *blk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
 	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
 
+	virtio_blk_watch(blk);
 	if (code)
 		log_warn("disk %s: the host failed requests of the guest, last with: %s",
 			 blk->dev.name, strerror(code));

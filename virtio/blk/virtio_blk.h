@@ -18,7 +18,8 @@ struct virtio_blk {
 	struct blk_dataplane *dataplane; /* owned */
 	int stop_fd;			 /* the VM's: see struct vm */
 	char serial[21];
-	bool ended; /* main's: the thread is gone */
+	bool ended;	      /* main's: the thread is gone */
+	uint64_t told_broken; /* main's: rings broken when it last looked */
 };
 
 /*
@@ -29,6 +30,9 @@ struct virtio_blk {
 int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
 		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
 		    struct error *err);
+
+/* Main, about once a second: says what the disk's thread itself must not say. */
+void virtio_blk_watch(struct virtio_blk *blk);
 
 /*
  * Main, vCPUs stopped: drains in-flight I/O and ends the thread. Waits at most `timeout_ms`;

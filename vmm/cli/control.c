@@ -56,6 +56,12 @@ static void escape_pressed(void *opaque, enum escape_action action)
 		fputs(escape_help(), stderr);
 }
 
+static void watch_disks(struct machine *m)
+{
+	for (unsigned i = 0; i < m->ndisks; i++)
+		virtio_blk_watch(&m->disk[i].blk);
+}
+
 static void check_deadlines(struct control *c)
 {
 	struct vm *vm = &c->machine->vm;
@@ -70,6 +76,7 @@ static void check_deadlines(struct control *c)
 	c->next_check = now + CHECK_MS;
 	terminal_resume(c->term);
 	serial_tick(&c->machine->serial);
+	watch_disks(c->machine);
 	if (c->tick)
 		c->tick(c->opaque);
 	if (vm_all_halted(vm))
