@@ -38,6 +38,7 @@ static struct irq_line line(struct virtio_mmio *mmio, uint32_t bits)
 		.fd = mmio->irq_fd,
 		.status = bits & mmio->standing ? NULL : mmio->isr,
 		.bits = bits,
+		.deferred = true,
 	};
 }
 

@@ -18,12 +18,14 @@
 /*
  * What a device holds to interrupt the guest: plain values, copied freely. `fd` -1 means the guest
  * asked for no interrupt. `status` is virtio-mmio's InterruptStatus, shared with the vCPUs; NULL
- * where the vector itself says what happened (MSI-X).
+ * where the vector itself says what happened (MSI-X). `deferred`: a pin of an interrupt chip, which
+ * KVM raises not in the write but in a kernel thread of the writer's CPU (irqfd_wakeup()).
  */
 struct irq_line {
 	int fd;
 	_Atomic uint32_t *status;
 	uint32_t bits;
+	bool deferred;
 };
 
 /*

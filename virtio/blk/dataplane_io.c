@@ -263,12 +263,17 @@ static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 		finish(dp, req, 0);
 }
 
+void dataplane_reaped(struct blk_dataplane *dp, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		reaped(dp, dp->events[i].data, (long)dp->events[i].res);
+}
+
 static bool reap_native(struct blk_dataplane *dp)
 {
 	const unsigned n = blk_aio_reap(&dp->aio, dp->events, BLK_EVENTS);
 
-	for (unsigned i = 0; i < n; i++)
-		reaped(dp, dp->events[i].data, (long)dp->events[i].res);
+	dataplane_reaped(dp, n);
 	return n;
 }
 
@@ -306,6 +311,7 @@ static void publish(struct blk_dataplane *dp)
 			continue;
 		irq_line_signal(line);
 		signalled = line->fd;
+		dp->owes_cpu |= line->deferred;
 		stat_add(&dp->stats.interrupts, 1);
 	}
 }

@@ -81,6 +81,19 @@ static bool others_want_cpu(struct blk_dataplane *dp, unsigned tick, uint64_t *n
 	return true;
 }
 
+/*
+ * Our own interrupt may wait for a kernel thread that wants this CPU: while we look it would not
+ * arrive, and once it took the CPU from us, we would take it for somebody who needs it more.
+ */
+static uint64_t let_interrupt_pass(struct blk_dataplane *dp, uint64_t now)
+{
+	if (!dp->owes_cpu)
+		return now;
+	dp->owes_cpu = false;
+	sched_yield();
+	return dataplane_now();
+}
+
 bool dataplane_look(struct blk_dataplane *dp)
 {
 	uint64_t now, end;
@@ -92,6 +105,7 @@ bool dataplane_look(struct blk_dataplane *dp)
 	if (end == now)
 		return false;
 	stat_add(&dp->stats.looks, 1);
+	now = let_interrupt_pass(dp, now);
 	for (unsigned tick = 0; now < end; tick++) {
 		if (look_once(dp)) {
 			stat_add(&dp->stats.hits, 1);

@@ -51,6 +51,7 @@ struct blk_dataplane {
 	enum blk_command_type drained; /* the command to carry out when drained */
 	unsigned in_flight;	       /* requests taken from a ring and not given back */
 	struct blk_poller poller;
+	bool owes_cpu;	/* an interrupt of ours waits for a kernel thread of this CPU */
 	uint64_t dirty; /* queues with used elements the guest cannot see yet */
 	struct irq_line config_line;
 	_Atomic uint32_t *status; /* the device's */
@@ -89,6 +90,9 @@ static inline bool dataplane_has_request(const struct blk_dataplane *dp)
  * completes, publishes, interrupts. True when it did anything; never waits.
  */
 bool dataplane_poll_once(struct blk_dataplane *dp);
+
+/* Requests of Linux AIO have completed: events[0 .. n). */
+void dataplane_reaped(struct blk_dataplane *dp, unsigned n);
 
 /* dataplane_poll.c: looks for work for as long as that pays. True: there is some; false: sleep. */
 bool dataplane_look(struct blk_dataplane *dp);
