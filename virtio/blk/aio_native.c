@@ -8,6 +8,7 @@
 #include "virtio/blk/aio_native.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error 
 	aio->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (aio->event_fd < 0)
 		return error_set(err, errno, "cannot create an eventfd for AIO completions");
-	ret = io_setup(depth, &aio->ctx);
+	ret = io_setup((int)depth + 1, &aio->ctx); /* and `others` */
 	if (ret == 0) {
 		aio->ring = aio_ring_of(aio->ctx);
 		return 0;
@@ -74,7 +75,10 @@ void blk_aio_queue(struct blk_aio *aio, struct blk_request *req)
 		iocb->aio_lio_opcode = IO_CMD_FDSYNC;
 	else
 		prep_rw(req);
-	io_set_eventfd(iocb, aio->event_fd);
+	req->silent = !aio->ring_bell;
+	aio->silent += req->silent;
+	if (!req->silent)
+		io_set_eventfd(iocb, aio->event_fd);
 	aio->iocb[(aio->first + aio->queued++) % BLK_MAX_DEPTH] = iocb;
 }
 
@@ -90,6 +94,13 @@ static void dequeue(struct blk_aio *aio, unsigned n)
 {
 	aio->first = (aio->first + n) % BLK_MAX_DEPTH;
 	aio->queued -= n;
+}
+
+/* A request leaves the engine. */
+static struct blk_request *leave(struct blk_aio *aio, struct blk_request *req)
+{
+	aio->silent -= req->silent;
+	return req;
 }
 
 unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *error)
@@ -109,7 +120,7 @@ unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *
 		}
 		if (ret == 0 || ret == -EAGAIN || ret == -EINTR)
 			break;
-		*refused = aio->iocb[aio->first]->data;
+		*refused = leave(aio, aio->iocb[aio->first]->data);
 		*error = ret;
 		dequeue(aio, 1);
 		break;
@@ -120,12 +131,31 @@ unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *
 	return taken;
 }
 
+/* Accounts for `n` events; those of requests remain, in their order. */
+static unsigned arrived(struct blk_aio *aio, struct io_event *events, unsigned n)
+{
+	unsigned requests = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (events[i].obj == &aio->others) {
+			aio->armed = false;
+			continue;
+		}
+		leave(aio, events[i].data);
+		if (requests != i)
+			events[requests] = events[i];
+		requests++;
+	}
+	aio->in_flight -= requests;
+	return requests;
+}
+
 unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max)
 {
 	static const struct timespec now;
 	int ret;
 
-	if (!aio->in_flight)
+	if (!aio->in_flight && !aio->armed)
 		return 0;
 	if (aio->ring) {
 		ret = aio_ring_reap(aio->ring, events, max);
@@ -134,6 +164,35 @@ unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max
 		if (ret < 0) /* EINTR: there is a next time */
 			ret = 0;
 	}
-	aio->in_flight -= ret;
-	return ret;
+	return arrived(aio, events, ret);
+}
+
+/*
+ * One iocb that polls the epoll set stands for all that is not a request. It stays with the kernel
+ * until something comes, however often requests wake the thread meanwhile. What the set held before
+ * completes it at once: no event falls between looking and sleeping.
+ */
+static int arm(struct blk_aio *aio, int epoll_fd)
+{
+	struct iocb *others = &aio->others;
+	int ret;
+
+	if (aio->armed)
+		return 0;
+	io_prep_poll(others, epoll_fd, POLLIN);
+	ret = io_submit(aio->ctx, 1, &others);
+	if (ret < 0)
+		return ret;
+	aio->armed = ret;
+	return ret ? 0 : -EAGAIN;
+}
+
+int blk_aio_wait(struct blk_aio *aio, int epoll_fd, struct io_event *events, unsigned max)
+{
+	int ret = arm(aio, epoll_fd);
+
+	if (ret < 0)
+		return ret;
+	ret = io_getevents(aio->ctx, 1, max, events, NULL);
+	return ret < 0 ? 0 : (int)arrived(aio, events, ret); /* EINTR: there is a next time */
 }

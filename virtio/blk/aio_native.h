@@ -2,6 +2,11 @@
 /*
  * Linux AIO: requests are queued, a batch is submitted with one call, completions are reaped
  * without one. One context per disk; all but init and destroy on the disk's thread.
+ *
+ * A completion that rings an eventfd costs the kernel about a tenth of a small I/O, and is only
+ * wanted by a thread that sleeps. So requests are *silent* as long as they complete before the
+ * thread would sleep (files in memory, disks that polling keeps up with), and where it has to sleep
+ * on silent ones all the same, blk_aio_wait() does.
  */
 #ifndef MVMM_BLK_AIO_NATIVE_H
 #define MVMM_BLK_AIO_NATIVE_H
@@ -22,6 +27,10 @@ struct blk_aio {
 	unsigned depth;
 	unsigned first, queued; /* iocb[first .. first + queued) wait for submission */
 	unsigned in_flight;	/* submitted, not reaped */
+	unsigned silent;	/* of those and of the queued, the ones that ring nothing */
+	bool ring_bell;		/* requests queued from now on ring event_fd when they are done */
+	bool armed;		/* `others` is with the kernel */
+	struct iocb others;	/* polls for all else that may wake the thread */
 	struct iocb *iocb[BLK_MAX_DEPTH];
 };
 
@@ -46,5 +55,11 @@ unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *
 
 /* Takes up to `max` completions; event.data is the request, event.res bytes or -errno. */
 unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max);
+
+/*
+ * Sleeps until a request completes or `epoll_fd` has an event. Returns completions like
+ * blk_aio_reap(), perhaps none; -errno where the kernel cannot (IO_CMD_POLL is of Linux 4.18).
+ */
+int blk_aio_wait(struct blk_aio *aio, int epoll_fd, struct io_event *events, unsigned max);
 
 #endif

@@ -127,20 +127,44 @@ static bool ask_for_kicks(struct blk_dataplane *dp)
 	return !work;
 }
 
-static void sleep_until_event(struct blk_dataplane *dp)
+/* `timeout_ms` as for epoll_wait(). */
+static void wait_for_events(struct blk_dataplane *dp, int timeout_ms)
 {
-	const bool stalled = dp->native && dp->aio.queued && !dp->aio.in_flight;
-	const uint64_t from = dp->poller.max_ns ? dataplane_now() : 0;
 	struct epoll_event events[16];
-	int n;
+	const int n = epoll_wait(dp->epoll_fd, events, 16, timeout_ms);
 
-	stat_add(&dp->stats.sleeps, 1);
-	n = epoll_wait(dp->epoll_fd, events, 16, stalled ? RETRY_MS : -1);
-	if (from)
-		blk_poller_slept(&dp->poller, from, dataplane_now());
 	for (int i = 0; i < n; i++)
 		if (events[i].data.u32 < BLK_MAX_QUEUES)
 			stat_add(&dp->stats.kicks, 1);
+}
+
+/* With silent requests in flight the epoll set does not see all we wait for, but Linux AIO sees the
+ * epoll set: sleep there, and then empty the set, or it would end the next sleep too. */
+static void wait_for_aio(struct blk_dataplane *dp)
+{
+	const int n = blk_aio_wait(&dp->aio, dp->epoll_fd, dp->events, BLK_EVENTS);
+
+	if (n > 0)
+		dataplane_reaped(dp, n);
+	if (!dp->aio.armed)
+		wait_for_events(dp, n < 0 ? RETRY_MS : 0);
+}
+
+static void sleep_until_event(struct blk_dataplane *dp)
+{
+	const bool stalled = dp->native && dp->aio.queued && !dp->aio.in_flight;
+	const bool silent = dp->native && dp->aio.silent && dp->aio.in_flight;
+	const uint64_t from = dp->poller.max_ns ? dataplane_now() : 0;
+
+	stat_add(&dp->stats.sleeps, 1);
+	/* Requests that outlast our patience had better ring, as long as that goes on. */
+	dp->aio.ring_bell = dp->aio.in_flight;
+	if (silent)
+		wait_for_aio(dp);
+	else
+		wait_for_events(dp, stalled ? RETRY_MS : -1);
+	if (from)
+		blk_poller_slept(&dp->poller, from, dataplane_now());
 }
 
 void *dataplane_run(void *arg)

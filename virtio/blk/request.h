@@ -65,6 +65,7 @@ struct blk_request {
 	uint8_t queue;
 	uint8_t op;    /* enum blk_op */
 	bool durable;  /* WRITE: must be on stable storage when it completes */
+	bool silent;   /* its completion rings no eventfd: see aio_native.h */
 	uint16_t nseg; /* entries of iov or range */
 	union {
 		struct iovec *iov;	 /* READ, WRITE: the rest */
@@ -92,7 +93,7 @@ void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, 
 #define BLK_START -1
 
 /*
- * Fills `req` (all but iocb, queue, durable, next, spill) from `chain`. BLK_START: it is well
+ * Fills `req` (all but iocb, queue, durable, silent, next, spill) from `chain`. BLK_START: it is well
  * formed and must be executed. Otherwise it ends here, with the status returned: refused
  * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
  */
