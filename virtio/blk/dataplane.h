@@ -49,6 +49,7 @@ struct blk_stats {
 	_Atomic uint64_t yields;     /* times a look ended because others wanted the CPU */
 	_Atomic uint64_t broken;     /* rings the guest broke */
 	_Atomic int last_errno;	     /* what the host said to the last request that failed */
+	_Atomic int sync_errno;	     /* and to a sync, after which none succeeds; 0: none failed */
 };
 
 struct blk_dataplane;

@@ -78,6 +78,35 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 	complete(dp, req, status);
 }
 
+/*
+ * What a FLUSH has come to. When one has failed, nobody knows which of the completed writes the
+ * storage holds: the kernel calls lost pages clean, a disk has dropped what its cache could not
+ * keep, and both say so once. A guest that tries again would be told of durable data that is not
+ * there, so no later one succeeds either, in any cache mode, until the image is opened again.
+ */
+static int flushed(struct blk_dataplane *dp, int error)
+{
+	if (error)
+		dataplane_sync_failed(dp, error);
+	else if (dataplane_has_lost(dp))
+		error = -EIO; /* was under way beside the one that failed */
+	return error;
+}
+
+/* The engine's last word on a request. */
+static void executed(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	finish(dp, req, req->op == BLK_OP_FLUSH ? flushed(dp, error) : error);
+}
+
+/* Promises durability for more than its own data, or for that. */
+static bool promises(const struct blk_request *req)
+{
+	if (req->op == BLK_OP_FLUSH)
+		return true;
+	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
+}
+
 /* True when the READ is done; else what is left of it goes to a worker. */
 static bool read_cached(struct blk_dataplane *dp, struct blk_request *req)
 {
@@ -128,7 +157,9 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 	req->queue = queue;
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	status = blk_request_parse(req, &dp->chain, &dp->limits);
-	if (status == BLK_START)
+	if (status == BLK_START && promises(req) && dataplane_has_lost(dp))
+		finish(dp, req, -EIO);
+	else if (status == BLK_START)
 		dispatch(dp, req);
 	else
 		complete(dp, req, status);
@@ -249,7 +280,7 @@ static bool submit(struct blk_dataplane *dp)
 static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 {
 	if (req->op == BLK_OP_FLUSH || res < 0) {
-		finish(dp, req, res < 0 ? (int)res : 0);
+		executed(dp, req, res < 0 ? (int)res : 0);
 		return;
 	}
 	if (res == 0 || res > (long)req->len) {
@@ -285,7 +316,7 @@ static bool reap_pool(struct blk_dataplane *dp)
 		return false;
 	for (; req; req = next) {
 		next = req->next;
-		finish(dp, req, req->result);
+		executed(dp, req, req->result);
 	}
 	return true;
 }

@@ -74,6 +74,17 @@ static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
+/* Completed writes may be lost; see flushed(). Both the thread's. */
+static inline bool dataplane_has_lost(const struct blk_dataplane *dp)
+{
+	return atomic_load_explicit(&dp->stats.sync_errno, memory_order_relaxed);
+}
+
+static inline void dataplane_sync_failed(struct blk_dataplane *dp, int error)
+{
+	atomic_store_explicit(&dp->stats.sync_errno, -error, memory_order_relaxed);
+}
+
 /* True when requests may be taken from the rings. */
 static inline bool dataplane_serving(const struct blk_dataplane *dp)
 {

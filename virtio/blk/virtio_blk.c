@@ -264,11 +264,15 @@ void virtio_blk_watch(struct virtio_blk *blk)
 static void report(struct virtio_blk *blk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
-	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
+	int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
 
 	virtio_blk_watch(blk);
 	if (code)
 		log_warn("disk %s: the host failed requests of the guest, last with: %s",
+			 blk->dev.name, strerror(code));
+	code = atomic_load_explicit(&stats->sync_errno, memory_order_relaxed);
+	if (code)
+		log_warn("disk %s: the host failed to make its data durable; some may be lost: %s",
 			 blk->dev.name, strerror(code));
 }
 
