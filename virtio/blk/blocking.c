@@ -67,7 +67,7 @@ static int execute_rw(struct blk_request *req, const struct block_backend *be, v
 	return 0;
 }
 
-static int execute_flush(const struct block_backend *be)
+int blk_blocking_sync(const struct block_backend *be)
 {
 	int ret;
 
@@ -166,7 +166,7 @@ static int execute_ranges(const struct blk_request *req, const struct block_back
 	}
 	/* Zeroes are a write and follow the writes' rule; a discard promises nothing. */
 	if (!ret && req->durable && req->op == BLK_OP_WRITE_ZEROES)
-		ret = execute_flush(be);
+		ret = blk_blocking_sync(be);
 	return ret;
 }
 
@@ -177,7 +177,7 @@ int blk_blocking_execute(struct blk_request *req, const struct block_backend *be
 	case BLK_OP_WRITE:
 		return execute_rw(req, be, bounce);
 	case BLK_OP_FLUSH:
-		return execute_flush(be);
+		return blk_blocking_sync(be);
 	default:
 		return execute_ranges(req, be, bounce);
 	}

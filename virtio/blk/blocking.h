@@ -20,6 +20,9 @@
  */
 int blk_blocking_execute(struct blk_request *req, const struct block_backend *be, void *bounce);
 
+/* Makes all that was written durable. 0 or -errno. */
+int blk_blocking_sync(const struct block_backend *be);
+
 /* READ from the host's page cache as far as it is there. Bytes, or -EAGAIN, or -EOPNOTSUPP where
  * the file system cannot say. Never waits for the disk: the disk's thread may call it. */
 ssize_t blk_blocking_read_cached(const struct blk_request *req, const struct block_backend *be);

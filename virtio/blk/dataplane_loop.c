@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "virtio/blk/blocking.h"
 #include "virtio/blk/dataplane_priv.h"
 
 /* How long to wait before the host is asked again to take a request that it refused with EAGAIN
@@ -68,6 +69,20 @@ static int start(struct blk_dataplane *dp, const struct blk_command *cmd)
 	return 0;
 }
 
+static bool must_drain(const struct blk_dataplane *dp, const struct blk_command *cmd)
+{
+	switch (cmd->type) {
+	case BLK_CMD_PAUSE:
+	case BLK_CMD_RESET:
+	case BLK_CMD_QUIT:
+		return true;
+	case BLK_CMD_SET_WCE:
+		return dp->writeback && !cmd->writeback;
+	default:
+		return false;
+	}
+}
+
 /* Carries out a new command, or begins to. */
 static bool take_command(struct blk_dataplane *dp)
 {
@@ -76,25 +91,44 @@ static bool take_command(struct blk_dataplane *dp)
 
 	if (!cmd)
 		return false;
-	switch (cmd->type) {
-	case BLK_CMD_START:
-		ret = start(dp, cmd);
-		break;
-	case BLK_CMD_RESUME:
-		dp->paused = false;
-		break;
-	case BLK_CMD_SET_WCE:
-		dp->writeback = cmd->writeback;
-		break;
-	case BLK_CMD_PAUSE:
-	case BLK_CMD_RESET:
-	case BLK_CMD_QUIT:
+	if (must_drain(dp, cmd)) {
 		dp->draining = true;
 		dp->drained = cmd->type;
 		return true;
 	}
+	if (cmd->type == BLK_CMD_START)
+		ret = start(dp, cmd);
+	else if (cmd->type == BLK_CMD_RESUME)
+		dp->paused = false;
+	else
+		dp->writeback = cmd->writeback;
 	blk_mailbox_answer(&dp->mailbox, ret);
 	return true;
+}
+
+static bool has_written(const struct blk_dataplane *dp)
+{
+	const _Atomic uint64_t *n = dp->stats.requests;
+
+	return atomic_load_explicit(&n[BLK_OP_WRITE], memory_order_relaxed) ||
+	       atomic_load_explicit(&n[BLK_OP_WRITE_ZEROES], memory_order_relaxed) ||
+	       atomic_load_explicit(&n[BLK_OP_DISCARD], memory_order_relaxed);
+}
+
+/*
+ * Makes durable what no FLUSH will: the guest is at its end, or has just said that it sends none
+ * from now on (WCE = 0) and takes every completed write for durable, the earlier ones, too. Blocks
+ * this very thread, which has nothing else to do: nothing is in flight and nothing is taken.
+ */
+static void sync_image(struct blk_dataplane *dp)
+{
+	int ret;
+
+	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE || !has_written(dp))
+		return;
+	ret = blk_blocking_sync(dp->be);
+	if (ret)
+		dataplane_sync_failed(dp, ret);
 }
 
 /* Ends a command that waited for the last request in flight. */
@@ -102,12 +136,22 @@ static void finish_command(struct blk_dataplane *dp)
 {
 	if (!dp->draining || dp->in_flight)
 		return;
-	dp->draining = false;
-	if (dp->drained == BLK_CMD_PAUSE)
+	switch (dp->drained) {
+	case BLK_CMD_PAUSE:
 		dp->paused = true;
-	else
+		break;
+	case BLK_CMD_SET_WCE:
+		sync_image(dp);
+		dp->writeback = false;
+		break;
+	case BLK_CMD_QUIT:
+		sync_image(dp);
+		dp->quit = true;
+		/* fallthrough */
+	default:
 		stop_queues(dp);
-	dp->quit = dp->drained == BLK_CMD_QUIT;
+	}
+	dp->draining = false;
 	blk_mailbox_answer(&dp->mailbox, 0);
 }
 

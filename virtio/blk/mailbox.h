@@ -24,8 +24,8 @@ enum blk_command_type {
 	BLK_CMD_PAUSE,	 /* answered when nothing is in flight; outlasts START and RESET */
 	BLK_CMD_RESUME,	 /* serve again, and look at all queues once: kicks may have been missed */
 	BLK_CMD_RESET,	 /* answered when nothing is in flight; forgets queues and lines */
-	BLK_CMD_SET_WCE, /* what CONFIG_WCE's writeback byte says */
-	BLK_CMD_QUIT,	 /* like RESET, and the thread ends */
+	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; going to 0 drains and syncs first */
+	BLK_CMD_QUIT,	 /* like RESET, then a sync, and the thread ends */
 };
 
 struct blk_queue_setup {
