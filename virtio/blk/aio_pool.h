@@ -41,8 +41,9 @@ struct blk_pool {
 	/* Requests done: a stack, pushed by workers, taken whole by the disk's thread. */
 	_Atomic(struct blk_request *) done;
 
-	pthread_mutex_t sync_lock; /* the workers': one at a time makes buffered data durable */
-	bool sync_failed;	   /* under it: pages were lost, and no later sync is honest */
+	pthread_mutex_t sync_lock;    /* the workers': one at a time makes buffered data durable */
+	bool sync_failed;	      /* under it: pages were lost, and no later sync is honest */
+	_Atomic uint32_t syncs_begun; /* of the whole file; written under it */
 
 	void *bounce; /* all workers', one mapping */
 	size_t bounce_size;
