@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When a guest may be told that its data is durable: not before the host has said so, and never
+ * again once the host has failed at it. The storage is ours: io_submit(), fdatasync() and pwritev2(),
+ * which the linker prefers to the libraries', hold syncs back, fail them and count them. F numbers
+ * are the cases of the host-fault list.
+ */
+#include "tests/dataplane/rig.h"
+
+#include <libaio.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define FLUSH VIRTIO_BLK_T_FLUSH
+#define OUT   VIRTIO_BLK_T_OUT
+
+/* Read and written by the disk's threads, too. */
+static struct {
+	pthread_mutex_t lock;
+	_Atomic bool hold;   /* syncs and durable writes do not get on */
+	_Atomic int waiting; /* of them, the workers' */
+	_Atomic int fail;    /* so many syncs fail */
+	_Atomic int refuse;  /* so many FDSYNCs are not even taken: ENOMEM */
+	_Atomic int fdsyncs; /* IO_CMD_FDSYNC seen */
+	_Atomic int syncs;   /* fdatasync() seen */
+	_Atomic int durable; /* writes with RWF_DSYNC seen */
+	io_context_t ctx;    /* under `lock`, as are these: what is held of Linux AIO */
+	struct iocb *held[64];
+	unsigned nheld;
+} storage = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static int reset_storage(void **state)
+{
+	storage.hold = false;
+	storage.waiting = storage.fail = storage.refuse = 0;
+	storage.fdsyncs = storage.syncs = storage.durable = 0;
+	storage.nheld = 0;
+	return 0;
+}
+
+static bool take(_Atomic int *left)
+{
+	int n = *left;
+
+	while (n > 0)
+		if (atomic_compare_exchange_weak(left, &n, n - 1))
+			return true;
+	return false;
+}
+
+static int really_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	const int ret = syscall(SYS_io_submit, ctx, n, iocb);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static bool is_sync(const struct iocb *iocb)
+{
+	return iocb->aio_lio_opcode == IO_CMD_FDSYNC || iocb->aio_rw_flags & RWF_DSYNC;
+}
+
+/* A sync that fails does so when it completes, as a write of an odd length does here. */
+static void spoil(struct iocb *iocb)
+{
+	static uint8_t odd[512];
+
+	if (iocb->aio_lio_opcode != IO_CMD_FDSYNC || !take(&storage.fail))
+		return;
+	iocb->aio_lio_opcode = IO_CMD_PREAD;
+	iocb->u.c.buf = odd;
+	iocb->u.c.nbytes = 511;
+}
+
+static int submit_one(io_context_t ctx, struct iocb *iocb)
+{
+	int ret = 1;
+
+	storage.fdsyncs += iocb->aio_lio_opcode == IO_CMD_FDSYNC;
+	storage.durable += !!(iocb->aio_rw_flags & RWF_DSYNC);
+	if (iocb->aio_lio_opcode == IO_CMD_FDSYNC && take(&storage.refuse))
+		return -ENOMEM;
+	pthread_mutex_lock(&storage.lock);
+	if (storage.hold && is_sync(iocb)) {
+		storage.ctx = ctx;
+		storage.held[storage.nheld++] = iocb;
+	} else {
+		spoil(iocb);
+		ret = really_submit(ctx, 1, &iocb);
+	}
+	pthread_mutex_unlock(&storage.lock);
+	return ret;
+}
+
+int io_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	int ret = 0;
+
+	for (long i = 0; i < n; i++) {
+		ret = submit_one(ctx, iocb[i]);
+		if (ret != 1)
+			return i ? i : ret;
+	}
+	return n;
+}
+
+static void wait_for_release(void)
+{
+	storage.waiting++;
+	while (storage.hold)
+		usleep(500);
+	storage.waiting--;
+}
+
+int fdatasync(int fd)
+{
+	storage.syncs++;
+	wait_for_release();
+	if (take(&storage.fail)) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_fdatasync, fd);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	if (flags & RWF_DSYNC) {
+		storage.durable++;
+		wait_for_release();
+	}
+	return syscall(SYS_pwritev2, fd, iov, n, off, 0, flags);
+}
+
+static unsigned held(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&storage.lock);
+	n = storage.nheld;
+	pthread_mutex_unlock(&storage.lock);
+	return n + storage.waiting;
+}
+
+static void wait_held(unsigned n)
+{
+	for (unsigned i = 0; i < RIG_WAIT_MS && held() != n; i++)
+		usleep(1000);
+	assert_int_equal(held(), n);
+}
+
+static void release(void)
+{
+	pthread_mutex_lock(&storage.lock);
+	storage.hold = false;
+	for (unsigned i = 0; i < storage.nheld; i++) {
+		spoil(storage.held[i]);
+		assert_int_equal(really_submit(storage.ctx, 1, &storage.held[i]), 1);
+	}
+	storage.nheld = 0;
+	pthread_mutex_unlock(&storage.lock);
+}
+
+static const struct rig_config native = { 0 };
+static const struct rig_config threads = { .aio = DISK_AIO_THREADS };
+static const struct rig_config buffered = { .aio = DISK_AIO_THREADS,
+					    .cache = DISK_CACHE_WRITEBACK };
+
+static const struct rig_config *const every[] = { &native, &threads, &buffered };
+
+static struct rig_config through(const struct rig_config *config)
+{
+	struct rig_config c = *config;
+
+	c.writethrough = true;
+	return c;
+}
+
+static void set_wce(struct rig *rig, bool writeback)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_SET_WCE, .writeback = writeback };
+
+	assert_int_equal(blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS), 0);
+}
+
+static void guest_reset(struct rig *rig)
+{
+	uint64_t count;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+	fake_queue_reset(&rig->drv[0]);
+	while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
+		;
+	assert_int_equal(rig_start(rig), 0);
+}
+
+/* ---- nothing is told before it is so ---------------------------------------------------------- */
+
+/* A guest may look whenever it likes, also while the byte is written. */
+__attribute__((noinline, no_sanitize("thread"))) static uint8_t peek(const volatile uint8_t *byte)
+{
+	return *byte;
+}
+
+/* The request is with the storage; all that time the guest sees nothing of an end. */
+static void expect_untold(struct rig *rig, const struct rig_req *r)
+{
+	struct fake_done done;
+
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(peek(rig_ptr(rig, r->status)), 0xff);
+		assert_false(fake_queue_poll(&rig->drv[0], &done));
+		usleep(1000);
+	}
+}
+
+static void expect_told(struct rig *rig, const struct rig_req *r)
+{
+	struct fake_done done;
+
+	assert_true(rig_wait(rig, 0, &done));
+	assert_int_equal(rig_status(rig, r), VIRTIO_BLK_S_OK);
+}
+
+/* F24 */
+static void flush_waits_for_sync(const struct rig_config *config)
+{
+	struct rig *rig = rig_new(*config);
+	struct rig_req w = rig_req(rig, 4096), f = rig_req(rig, 0);
+	uint8_t page[4096];
+
+	memset(rig_ptr(rig, w.data), 0xab, 4096);
+	assert_int_equal(rig_do(rig, &w, OUT, 8, 4096), VIRTIO_BLK_S_OK);
+	storage.hold = true;
+	rig_queue(rig, 0, &f, FLUSH, 0, 0, 2);
+	rig_kick(rig, 0);
+	wait_held(1);
+	/* When the sync begins, all is written that it has to cover. */
+	rig_peek(rig, 8 * 512, page, sizeof(page));
+	assert_int_equal(page[0], 0xab);
+	assert_int_equal(page[4095], 0xab);
+	expect_untold(rig, &f);
+	release();
+	expect_told(rig, &f);
+	assert_int_equal(storage.fdsyncs + storage.syncs, 1);
+	rig_free(rig);
+}
+
+static void a_flush_is_ok_only_after_its_sync_completed(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		reset_storage(NULL);
+		flush_waits_for_sync(every[i]);
+	}
+}
+
+static void other_requests_go_on_while_a_sync_takes_long(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig *rig = rig_new(*every[i]);
+		struct rig_req r = rig_req(rig, 4096), f = rig_req(rig, 0);
+		struct fake_done done;
+
+		storage.hold = true;
+		rig_queue(rig, 0, &f, FLUSH, 0, 0, 2);
+		rig_kick(rig, 0);
+		wait_held(1);
+		assert_int_equal(rig_do(rig, &r, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+		release();
+		assert_true(rig_wait(rig, 0, &done));
+		assert_int_equal(done.cookie, 2);
+		rig_free(rig);
+	}
+}
+
+/* F25: `len` bytes from `skip` bytes into the buffer. */
+static void write_is_durable(const struct rig_config *config, uint32_t skip, uint32_t len)
+{
+	struct rig *rig = rig_new(through(config));
+	struct rig_req w = rig_req(rig, 8192);
+
+	w.data += skip;
+	storage.hold = true;
+	rig_queue(rig, 0, &w, OUT, 16, len, 1);
+	rig_kick(rig, 0);
+	wait_held(1);
+	expect_untold(rig, &w);
+	release();
+	expect_told(rig, &w);
+	assert_int_equal(storage.durable, 1);
+	rig_free(rig);
+}
+
+static void without_flushes_every_write_waits_until_it_is_durable(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		reset_storage(NULL);
+		write_is_durable(every[i], 0, 4096);
+		reset_storage(NULL);
+		write_is_durable(every[i], 1, 512); /* through an aligned buffer */
+	}
+}
+
+static void without_flushes_zeroes_are_durable_too(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig_config config = through(every[i]);
+		struct virtio_blk_discard_write_zeroes *seg;
+		struct rig_req r;
+		struct rig *rig;
+
+		config.features = F_RANGES;
+		rig = rig_new(config);
+		r = rig_req(rig, 16);
+		seg = rig_ptr(rig, r.data);
+		*seg = (struct virtio_blk_discard_write_zeroes){ 8, 8, 0 };
+		storage.hold = true;
+		rig_queue(rig, 0, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, 1);
+		rig_kick(rig, 0);
+		wait_held(1);
+		expect_untold(rig, &r);
+		release();
+		expect_told(rig, &r);
+		rig_free(rig);
+	}
+}
+
+/* A driver that switches the cache off sends no flush for what it wrote before. */
+static void switching_the_cache_off_makes_durable_what_was_written(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig *rig = rig_new(*every[i]);
+		struct rig_req w = rig_req(rig, 4096);
+
+		reset_storage(NULL);
+		set_wce(rig, false); /* nothing was written */
+		set_wce(rig, true);
+		assert_int_equal(storage.syncs, 0);
+		assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		set_wce(rig, false);
+		assert_int_equal(storage.syncs, 1);
+		set_wce(rig, false);
+		assert_int_equal(storage.syncs, 1);
+		assert_int_equal(storage.durable, 0);
+		assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		assert_int_equal(storage.durable, 1);
+		rig_free(rig);
+	}
+}
+
+static void unsafe_disks_never_sync(void **state)
+{
+	struct rig *rig =
+		rig_new((struct rig_config){ .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_UNSAFE });
+	struct rig_req w = rig_req(rig, 4096);
+
+	assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(rig_do(rig, &w, FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	set_wce(rig, false);
+	assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+	assert_int_equal(storage.fdsyncs + storage.syncs + storage.durable, 0);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+/* F22: what the guest wrote and did not flush, because it was stopped, is durable when mvmm ends. */
+static void the_end_syncs_what_was_written(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig *rig = rig_new(*every[i]);
+		struct rig_req w = rig_req(rig, 4096);
+
+		reset_storage(NULL);
+		assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		assert_int_equal(storage.syncs, 0);
+		storage.hold = true;
+		assert_int_equal(blk_dataplane_stop(rig->dp, 30), -ETIMEDOUT);
+		wait_held(1);
+		assert_int_equal(storage.syncs, 1);
+		release();
+		assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+		assert_int_equal(storage.syncs, 1);
+		rig_free(rig);
+	}
+}
+
+static void the_end_of_a_disk_that_was_only_read_is_quick(void **state)
+{
+	struct rig *rig = rig_new(native);
+	struct rig_req r = rig_req(rig, 4096);
+
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+	assert_int_equal(storage.fdsyncs + storage.syncs, 0);
+}
+
+static void a_sync_that_fails_at_the_end_is_told_of(void **state)
+{
+	struct rig *rig = rig_new(buffered);
+	struct rig_req w = rig_req(rig, 4096);
+
+	assert_int_equal(rig_do(rig, &w, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+	storage.fail = 1;
+	assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+	assert_int_equal(atomic_load(&blk_dataplane_stats(rig->dp)->sync_errno), EIO);
+	rig_free(rig);
+}
+
+/* ---- a sync that failed ------------------------------------------------------------------------ */
+
+/* F3: in each mode, and whatever the guest does. */
+static void stays_failed(const struct rig_config *config)
+{
+	struct rig *rig = rig_new(*config);
+	struct rig_req r = rig_req(rig, 4096);
+
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	storage.fail = 1;
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(storage.fail, 0);
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	/* The disk can be read, and written by who does not expect too much of it. */
+	assert_int_equal(rig_do(rig, &r, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+	guest_reset(rig);
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	set_wce(rig, false);
+	assert_int_equal(rig_do(rig, &r, OUT, 0, 4096), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+	set_wce(rig, true);
+	assert_int_equal(rig_do(rig, &r, OUT, 0, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_not_equal(atomic_load(&blk_dataplane_stats(rig->dp)->sync_errno), 0);
+	rig_free(rig);
+}
+
+static void a_failed_flush_stays_failed_over_resets(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		reset_storage(NULL);
+		stays_failed(every[i]);
+	}
+}
+
+static void an_image_opened_again_can_be_flushed_again(void **state)
+{
+	struct rig *rig = rig_new(native);
+	struct rig_req r = rig_req(rig, 0);
+	struct error err;
+
+	storage.fail = 1;
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+	blk_dataplane_destroy(rig->dp);
+	block_backend_close(&rig->be);
+	assert_int_equal(block_backend_open(&rig->be, &rig->disk, &err), 0);
+	assert_int_equal(rig_create_dataplane(rig, &err), 0);
+	fake_queue_reset(&rig->drv[0]);
+	assert_int_equal(rig_start(rig), 0);
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+/* The storage tells of a loss once: it may be the other one's. */
+static void a_flush_under_way_beside_a_failed_one_fails_too(void **state)
+{
+	struct rig *rig = rig_new(native);
+	struct rig_req r[4];
+	struct fake_done done;
+
+	storage.hold = true;
+	for (unsigned i = 0; i < 4; i++) {
+		r[i] = rig_req(rig, 0);
+		rig_queue(rig, 0, &r[i], FLUSH, 0, 0, i);
+	}
+	rig_kick(rig, 0);
+	wait_held(4);
+	/* One iocb after the other is submitted, and an odd read fails at once. */
+	storage.fail = 1;
+	release();
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(rig_wait(rig, 0, &done));
+		assert_int_equal(rig_status(rig, &r[done.cookie]), VIRTIO_BLK_S_IOERR);
+	}
+	rig_free(rig);
+}
+
+/* Where the host did not even try, nothing is lost. */
+static void a_sync_the_host_does_not_take_is_no_loss(void **state)
+{
+	struct rig *rig = rig_new(native);
+	struct rig_req r = rig_req(rig, 0);
+
+	storage.refuse = 1;
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
+/* ---- flushes that share a sync ----------------------------------------------------------------- */
+
+/* Of flushes that wait while another sync runs, all are done by the next one; none by the running
+ * one, which may have begun before their writes were done. */
+static void flushes_that_wait_share_one_sync(void **state)
+{
+	struct rig *rig = rig_new(buffered);
+	struct fake_done done;
+	struct rig_req r[8];
+
+	storage.hold = true;
+	r[0] = rig_req(rig, 0);
+	rig_queue(rig, 0, &r[0], FLUSH, 0, 0, 0);
+	rig_kick(rig, 0);
+	wait_held(1);
+	for (unsigned i = 1; i < 8; i++) {
+		r[i] = rig_req(rig, 0);
+		rig_queue(rig, 0, &r[i], FLUSH, 0, 0, i);
+	}
+	rig_kick(rig, 0);
+	usleep(100000); /* until workers have them and wait their turn */
+	assert_int_equal(storage.syncs, 1);
+	release();
+	for (unsigned i = 0; i < 8; i++) {
+		assert_true(rig_wait(rig, 0, &done));
+		assert_int_equal(rig_status(rig, &r[done.cookie]), VIRTIO_BLK_S_OK);
+	}
+	assert_in_range(storage.syncs, 2, 4); /* 2, but for a worker that came late */
+	rig_free(rig);
+}
+
+#define T(name) cmocka_unit_test_setup(name, reset_storage)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_flush_is_ok_only_after_its_sync_completed),
+		T(other_requests_go_on_while_a_sync_takes_long),
+		T(without_flushes_every_write_waits_until_it_is_durable),
+		T(without_flushes_zeroes_are_durable_too),
+		T(switching_the_cache_off_makes_durable_what_was_written),
+		T(unsafe_disks_never_sync),
+		T(the_end_syncs_what_was_written),
+		T(the_end_of_a_disk_that_was_only_read_is_quick),
+		T(a_sync_that_fails_at_the_end_is_told_of),
+		T(a_failed_flush_stays_failed_over_resets),
+		T(an_image_opened_again_can_be_flushed_again),
+		T(a_flush_under_way_beside_a_failed_one_fails_too),
+		T(a_sync_the_host_does_not_take_is_no_loss),
+		T(flushes_that_wait_share_one_sync),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
