@@ -160,12 +160,28 @@ static void handle_exit(struct vcpu *vcpu)
 	}
 }
 
+/*
+ * EAGAIN: a vCPU that waited for INIT or SIPI has got it. One that has nothing to wait for and hears
+ * it again cannot begin: KVM wants a thread of the host's at the first KVM_RUN, and there is none.
+ */
+static bool was_woken(struct vcpu *vcpu)
+{
+	const bool before = vcpu->woken;
+	struct kvm_mp_state state;
+
+	vcpu->woken = !kvm_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) &&
+		      state.mp_state == KVM_MP_STATE_RUNNABLE;
+	return !before;
+}
+
 static void run_once(struct vcpu *vcpu)
 {
 	const int ret = kvm_ioctl(vcpu->fd, KVM_RUN, NULL);
 
-	/* EINTR: a kick. EAGAIN: a waiting vCPU got its INIT or SIPI. exit_reason says nothing. */
-	if (ret == -EINTR || ret == -EAGAIN)
+	if (ret != -EAGAIN)
+		vcpu->woken = false;
+	/* EINTR: a kick. exit_reason says nothing. */
+	if (ret == -EINTR || (ret == -EAGAIN && was_woken(vcpu)))
 		set_immediate_exit(vcpu, 0);
 	else if (ret < 0)
 		vcpu_host_error(vcpu, -ret, "KVM_RUN");

@@ -24,6 +24,7 @@ struct vcpu {
 	_Atomic bool stop;	      /* set by main, seen at every exit */
 	_Atomic uint32_t halt_asked;  /* sequence number of main's question "are you halted?" */
 	_Atomic uint32_t halt_answer; /* sequence << 1 | halted */
+	bool woken;		      /* by INIT or SIPI, in the last KVM_RUN; its thread's */
 	uint64_t cpu_time;	      /* ns at main's last look; main's */
 };
 
