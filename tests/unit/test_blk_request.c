@@ -587,6 +587,19 @@ static void large_host_blocks_make_a_large_granule(void **state)
 	assert_int_equal(parse_rw(rig, VIRTIO_BLK_T_IN, 8, 4096), BLK_START);
 }
 
+static void zeroes_of_parts_of_large_host_blocks_are_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->be.block_size = rig->be.offset_align = 4096;
+	limits(rig, F_ALL, "");
+	assert_int_equal(parse_range(rig, VIRTIO_BLK_T_WRITE_ZEROES, 8, 1, 0), VIRTIO_BLK_S_IOERR);
+	memset(&rig->chain, 0, sizeof(rig->chain));
+	assert_int_equal(parse_range(rig, VIRTIO_BLK_T_WRITE_ZEROES, 1, 8, 0), VIRTIO_BLK_S_IOERR);
+	memset(&rig->chain, 0, sizeof(rig->chain));
+	assert_int_equal(parse_range(rig, VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 0), BLK_START);
+}
+
 static void slices_skip_empty_pieces(void **state)
 {
 	uint8_t b[64];
@@ -640,6 +653,7 @@ int main(void)
 		T(advance_leaves_the_rest),
 		T(direct_io_needs_aligned_pieces),
 		T(large_host_blocks_make_a_large_granule),
+		T(zeroes_of_parts_of_large_host_blocks_are_refused),
 		T(slices_skip_empty_pieces),
 	};
 

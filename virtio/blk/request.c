@@ -122,6 +122,9 @@ static int parse_range(struct blk_request *req, unsigned i,
 		return VIRTIO_BLK_S_UNSUPP;
 	if (sectors > max || !inside(limits, sector, (uint64_t)sectors * BLK_SECTOR_SIZE))
 		return VIRTIO_BLK_S_IOERR;
+	/* Zeroes may have to be written, which O_DIRECT does in whole blocks only. */
+	if (zeroes && (sector | sectors) * BLK_SECTOR_SIZE & (limits->granule - 1))
+		return VIRTIO_BLK_S_IOERR;
 	req->range[i] = (struct blk_range){
 		.offset = sector * BLK_SECTOR_SIZE,
 		.sectors = sectors,
