@@ -122,6 +122,15 @@ $(dur)/mvmm-nosync: $(BUILD)/vmm/cli/main.o $(dur)/nosync.o $(BUILD)/libmvmm.a
 	$(say) LD $@
 	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(libs)
 
+# Makes system calls fail; `make test-faults` is the long form of what `make test` does with it.
+inject := $(BUILD)/tests/faults/inject
+faults := $(filter-out %.c %.sh,$(wildcard tests/faults/*))
+
+$(inject): tests/faults/inject.c
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(all_cflags) -MF $@.d -o $@ $<
+
 # Everything below installs what it needs (as root) or says what is missing.
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
@@ -149,7 +158,7 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload $(inject)
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane
@@ -161,6 +170,10 @@ test-asan: build-asan
 test-tsan: build-tsan
 	@tests/run -t 120 $(tsan)
 
+.PHONY: test-faults
+test-faults: build-tests
+	@tests/run FULL=1 -t 1800 $(faults)
+
 .PHONY: test
 test:
 	@$(MAKE) build-tests
@@ -168,7 +181,7 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/cli/run tests/lab/with-kvm \
+		-t 300 scripts/lint tests/lockfree/run tests/cli/run $(faults) tests/lab/with-kvm \
 		tests/linux/run tests/demo $(asan_mvmm) tests/lab/with-kvm
 
 # Side by side with the peers that are installed: see tests/bench/bench for QUICK=1 and the rest.
