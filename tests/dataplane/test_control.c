@@ -80,6 +80,59 @@ static void reset_waits_for_what_is_in_flight(void **state)
 	drains(BLK_CMD_RESET);
 }
 
+static bool is_all(const uint8_t *p, uint8_t byte, size_t len)
+{
+	return p[0] == byte && !memcmp(p, p + 1, len - 1);
+}
+
+/* As many as a disk takes, reads and writes. When the reset is answered, all of guest memory, rings
+ * included, is the driver's to use for anything; and then for the same again. */
+static void H22_after_a_reset_with_128_in_flight_all_memory_is_the_guests(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .depth = 128, .queue_size = 512 });
+	const gpa_t top = rig->guest.next;
+	struct rig_req r[128];
+	uint64_t count;
+	struct sender s;
+
+	for (unsigned round = 0; round < 3; round++) {
+		hold_io(true);
+		rig->guest.next = top;
+		for (unsigned i = 0; i < 128; i++) {
+			r[i] = rig_req(rig, 4096);
+			memset(rig_ptr(rig, r[i].data), 0x40 + round, 4096);
+			rig_queue(rig, 0, &r[i], i % 2 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, 8 * i,
+				  4096, i);
+		}
+		rig_kick(rig, 0);
+		wait_held(128);
+		send_begin(&s, rig, BLK_CMD_RESET);
+		usleep(10000);
+		assert_false(s.done);
+		release_held();
+		assert_int_equal(send_end(&s), 0);
+		while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
+			;
+		memset(rig->guest.ram, 0x99, rig->guest.size);
+		usleep(10000);
+		assert_true(is_all(rig->guest.ram, 0x99, rig->guest.size));
+		assert_int_equal(read(rig->irq_fd[0], &count, sizeof(count)), -1);
+		fake_queue_reset(&rig->drv[0]);
+		assert_int_equal(rig_start(rig), 0);
+		for (unsigned i = 0; i < 128; i++) {
+			assert_int_equal(rig_do(rig, &r[i], VIRTIO_BLK_T_IN, 8 * i, 4096),
+					 VIRTIO_BLK_S_OK);
+			assert_true(
+				is_all(rig_ptr(rig, r[i].data), i % 2 ? 0x40 + round : i, 4096));
+		}
+		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+		fake_queue_reset(&rig->drv[0]);
+		assert_int_equal(rig_start(rig), 0);
+	}
+	assert_int_equal(atomic_load(&rig->status), 0);
+	rig_free(rig);
+}
+
 static void pause_waits_for_what_is_in_flight(void **state)
 {
 	drains(BLK_CMD_PAUSE);
@@ -383,6 +436,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reset_waits_for_what_is_in_flight),
+		cmocka_unit_test(H22_after_a_reset_with_128_in_flight_all_memory_is_the_guests),
 		cmocka_unit_test(pause_waits_for_what_is_in_flight),
 		cmocka_unit_test(what_is_in_flight_at_a_pause_is_completed),
 		cmocka_unit_test(nothing_is_taken_while_paused),
