@@ -124,7 +124,9 @@ static void sync_image(struct blk_dataplane *dp)
 {
 	int ret;
 
-	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE || !has_written(dp))
+	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE)
+		return;
+	if (!has_written(dp) || dataplane_has_lost(dp))
 		return;
 	ret = blk_blocking_sync(dp->be);
 	if (ret)

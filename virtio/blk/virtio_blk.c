@@ -249,9 +249,8 @@ err_backend:
 	return ret;
 }
 
-void virtio_blk_watch(struct virtio_blk *blk)
+static void watch_rings(struct virtio_blk *blk, const struct blk_stats *stats)
 {
-	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
 	const uint64_t broken = atomic_load_explicit(&stats->broken, memory_order_relaxed);
 
 	if (broken == blk->told_broken)
@@ -261,18 +260,34 @@ void virtio_blk_watch(struct virtio_blk *blk)
 		  blk->dev.name);
 }
 
+/* Once: no sync is tried after the one that failed. */
+static void watch_syncs(struct virtio_blk *blk, const struct blk_stats *stats)
+{
+	const int code = atomic_load_explicit(&stats->sync_errno, memory_order_relaxed);
+
+	if (!code || blk->told_sync)
+		return;
+	blk->told_sync = true;
+	log_warn("disk %s: the host failed to make its data durable, some may be lost: %s",
+		 blk->dev.name, strerror(code));
+}
+
+void virtio_blk_watch(struct virtio_blk *blk)
+{
+	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
+
+	watch_rings(blk, stats);
+	watch_syncs(blk, stats);
+}
+
 static void report(struct virtio_blk *blk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
-	int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
+	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
 
 	virtio_blk_watch(blk);
-	if (code)
+	if (code && !blk->told_sync)
 		log_warn("disk %s: the host failed requests of the guest, last with: %s",
-			 blk->dev.name, strerror(code));
-	code = atomic_load_explicit(&stats->sync_errno, memory_order_relaxed);
-	if (code)
-		log_warn("disk %s: the host failed to make its data durable; some may be lost: %s",
 			 blk->dev.name, strerror(code));
 }
 

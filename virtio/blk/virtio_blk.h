@@ -20,6 +20,7 @@ struct virtio_blk {
 	char serial[21];
 	bool ended;	      /* main's: the thread is gone */
 	uint64_t told_broken; /* main's: rings broken when it last looked */
+	bool told_sync;	      /* main's: it has said that a sync failed */
 };
 
 /*
