@@ -29,7 +29,7 @@ libs   := -laio
 # The monitor is a library plus main(), so that tests link what users run.
 src    := $(wildcard vmm/*.c vmm/$(ARCH)/*.c devices/*.c virtio/*.c virtio/blk/*.c loader/*.c) \
 	$(filter-out vmm/cli/main.c,$(wildcard vmm/cli/*.c))
-obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o
+obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o $(BUILD)/vmm/cli/filters.o
 unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
 dpload := $(BUILD)/tests/dataplane/load
@@ -55,6 +55,25 @@ $(BUILD)/libmvmm.a: $(obj)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(all_cflags) -c -o $@ $<
+
+# The sandbox's lists (vmm/cli/roles.c) become seccomp programs here, not at every start; libseccomp
+# is needed on the building machine only. HOSTCC: its own compiler, where CC is for another.
+HOSTCC ?= $(CC)
+mkfilters := $(BUILD)/scripts/mkfilters
+
+$(mkfilters): scripts/mkfilters.c vmm/cli/roles.c vmm/cli/roles.h vmm/sandbox.h
+	@mkdir -p $(@D)
+	$(say) HOSTCC $@
+	$(Q)$(HOSTCC) -std=gnu11 -O1 -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^) -lseccomp
+
+$(BUILD)/vmm/cli/filters.c: $(mkfilters)
+	@mkdir -p $(@D)
+	$(say) GEN $@
+	$(Q)$< $(ARCH) >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/vmm/cli/filters.o: $(BUILD)/vmm/cli/filters.c
 	$(say) CC $<
 	$(Q)$(CC) $(all_cflags) -c -o $@ $<
 

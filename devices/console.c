@@ -192,6 +192,7 @@ static void *console_thread(void *arg)
 	struct console *con = arg;
 
 	pthread_setname_np(pthread_self(), "console");
+	thread_hook_enter(&con->hook);
 	while (!atomic_load(&con->abandoned)) {
 		const uint32_t pending = atomic_load(&con->head) -
 					 atomic_load_explicit(&con->tail, memory_order_relaxed);
@@ -263,11 +264,12 @@ static int open_and_start(struct console *con, struct error *err)
 	if (ret)
 		return error_set(err, ret, "console: cannot create a thread");
 	con->running = true;
+	thread_hook_created(&con->hook);
 	return 0;
 }
 
 int console_start(struct console *con, int fd, const char *match, void (*on_match)(void *opaque),
-		  void *opaque, struct error *err)
+		  void *opaque, const struct thread_hook *hook, struct error *err)
 {
 	int ret;
 
@@ -277,6 +279,8 @@ int console_start(struct console *con, int fd, const char *match, void (*on_matc
 	con->match = match && *match ? match : NULL;
 	con->on_match = on_match;
 	con->opaque = opaque;
+	if (hook)
+		con->hook = *hook;
 	con->wake = con->ended = -1;
 	if (fd < 0)
 		return 0;

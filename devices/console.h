@@ -15,6 +15,7 @@
 
 #include "vmm/error.h"
 #include "vmm/irq.h"
+#include "vmm/thread_hook.h"
 
 #define CONSOLE_RING 65536
 
@@ -23,6 +24,7 @@ struct console {
 	int wake;  /* eventfd: the ring has bytes, or stop */
 	int ended; /* eventfd: the thread is about to return */
 	pthread_t thread;
+	struct thread_hook hook;
 	bool running;
 	_Atomic bool stop; /* main: end once the ring is empty */
 	_Atomic bool
@@ -42,9 +44,9 @@ struct console {
 	uint8_t ring[CONSOLE_RING]; /* last, and touched only as far as it is used */
 };
 
-/* `fd` stays the caller's and stays blocking. `match` is borrowed. Main. */
+/* `fd` stays the caller's and stays blocking. `match` is borrowed. `hook` NULL: none. Main. */
 int console_start(struct console *con, int fd, const char *match, void (*on_match)(void *opaque),
-		  void *opaque, struct error *err);
+		  void *opaque, const struct thread_hook *hook, struct error *err);
 
 /* Producer (one at a time): false when the ring is full, nothing taken then. */
 bool console_put(struct console *con, uint8_t byte);

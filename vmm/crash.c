@@ -14,6 +14,8 @@
 #include "vmm/arch.h"
 #include "vmm/vcpu.h"
 
+#define REPORT_MAX 8192
+
 static void write_all(const char *text, size_t len)
 {
 	while (len) {
@@ -28,20 +30,40 @@ static void write_all(const char *text, size_t len)
 	}
 }
 
+/* Unbuffered: stdio would allocate its buffer at the first write. */
+int vcpu_report_open(struct vm *vm, struct error *err)
+{
+	vm->report_text = malloc(REPORT_MAX);
+	if (vm->report_text)
+		vm->report = fmemopen(vm->report_text, REPORT_MAX, "w");
+	if (!vm->report)
+		return error_set(err, ENOMEM, "cannot allocate room for a crash report");
+	setvbuf(vm->report, NULL, _IONBF, 0);
+	return 0;
+}
+
+void vcpu_report_close(struct vm *vm)
+{
+	if (vm->report)
+		fclose(vm->report);
+	free(vm->report_text);
+	vm->report = NULL;
+	vm->report_text = NULL;
+}
+
 /* In one piece, so that the guest's console output does not run through it. */
 static void print_report(struct vcpu *vcpu, const char *reason)
 {
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+	FILE *out = vcpu->vm->report;
+	long len;
 
 	if (!out)
 		return;
 	fprintf(out, "mvmm: vcpu%u: %s\n", vcpu->id, reason);
 	arch_vcpu_dump(vcpu, out);
-	if (!fclose(out))
-		write_all(text, len);
-	free(text);
+	len = ftell(out);
+	if (len > 0)
+		write_all(vcpu->vm->report_text, len);
 }
 
 static void end_with_report(struct vcpu *vcpu, enum vm_end end, uint32_t value, const char *reason)

@@ -14,10 +14,13 @@
 #include "vmm/vcpu.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,10 +215,33 @@ static void finish_access(struct vcpu *vcpu)
 	}
 }
 
+/* A kick that comes before the wait is lost, but vcpu_join() kicks again. */
+static bool wait_for_release(struct vcpu *vcpu)
+{
+	_Atomic uint32_t *released = &vcpu->vm->released;
+
+	while (!atomic_load(released) && !atomic_load(&vcpu->stop))
+		syscall(SYS_futex, released, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	return atomic_load(released);
+}
+
+/* Itself: to name another thread takes a file of /proc. */
+static void name_thread(const struct vcpu *vcpu)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
+	prctl(PR_SET_NAME, name);
+}
+
 static void *vcpu_thread(void *opaque)
 {
 	struct vcpu *vcpu = opaque;
 
+	name_thread(vcpu);
+	thread_hook_enter(&vcpu->vm->vcpu_hook);
+	if (!wait_for_release(vcpu))
+		return NULL;
 	/* A guest that has asked for its end does not run on: main needs time to come and stop it. */
 	while (!atomic_load(&vcpu->stop) && vm_end_reason(vcpu->vm, NULL) == VM_RUNNING) {
 		answer_halt_question(vcpu);
@@ -238,10 +264,22 @@ static void set_affinity(pthread_attr_t *attr, int cpu)
 	pthread_attr_setaffinity_np(attr, sizeof(set), &set);
 }
 
+/* All but the kick, and those that a thread raises by what it does: blocked, they would kill without
+ * their handler, which is what gives the terminal back. */
+static void blocked_signals(sigset_t *set)
+{
+	static const int own[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
+
+	sigfillset(set);
+	sigdelset(set, KICK_SIGNAL);
+	for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(set, own[i]);
+}
+
 static int create_thread(struct vcpu *vcpu)
 {
 	struct sigaction action = { .sa_handler = on_kick };
-	sigset_t all_but_kick, old;
+	sigset_t blocked, old;
 	pthread_attr_t attr;
 	int ret;
 
@@ -252,9 +290,8 @@ static int create_thread(struct vcpu *vcpu)
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
 	if (vcpu->cpu >= 0)
 		set_affinity(&attr, vcpu->cpu);
-	sigfillset(&all_but_kick);
-	sigdelset(&all_but_kick, KICK_SIGNAL);
-	pthread_sigmask(SIG_SETMASK, &all_but_kick, &old);
+	blocked_signals(&blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
 	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
@@ -263,7 +300,6 @@ static int create_thread(struct vcpu *vcpu)
 
 int vcpu_start(struct vcpu *vcpu, struct error *err)
 {
-	char name[16];
 	int ret;
 
 	atomic_store(&vcpu->stop, false);
@@ -274,8 +310,7 @@ int vcpu_start(struct vcpu *vcpu, struct error *err)
 	if (ret)
 		return error_set(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
 	vcpu->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
-	pthread_setname_np(vcpu->thread, name);
+	thread_hook_created(&vcpu->vm->vcpu_hook);
 	return 0;
 }
 

@@ -44,6 +44,11 @@ void vcpu_join(struct vcpu *vcpu);
  */
 void vcpu_kick(struct vcpu *vcpu);
 
+/* Main: makes room for a report and gives it back. A vCPU's thread must not allocate: its sandbox
+ * has no calls for it. */
+int vcpu_report_open(struct vm *vm, struct error *err);
+void vcpu_report_close(struct vm *vm);
+
 /*
  * On the vCPU's thread: ends the VM with VM_END_CRASH (or what is given) and prints one report: the
  * message, the registers, the code. Only the first vCPU's is printed, and none once the VM has ended

@@ -8,9 +8,12 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vmm/arch.h"
@@ -60,6 +63,8 @@ int vm_init(struct vm *vm, const char *kvm_path, struct error *err)
 		ret = create_vm(vm, err);
 	if (!ret)
 		ret = create_eventfds(vm, err);
+	if (!ret)
+		ret = vcpu_report_open(vm, err);
 	if (ret)
 		vm_destroy(vm);
 	return ret;
@@ -166,6 +171,7 @@ void vm_destroy(struct vm *vm)
 	vm->nvcpus = 0;
 	irq_router_destroy(&vm->irq);
 	arch_vm_destroy(vm);
+	vcpu_report_close(vm);
 	close_fd(&vm->event_fd);
 	close_fd(&vm->stop_fd);
 	close_fd(&vm->fd);
@@ -229,6 +235,12 @@ int vm_start_vcpus(struct vm *vm, struct error *err)
 		}
 	}
 	return 0;
+}
+
+void vm_release_vcpus(struct vm *vm)
+{
+	atomic_store(&vm->released, 1);
+	syscall(SYS_futex, &vm->released, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 void vm_stop_vcpus(struct vm *vm)

@@ -9,11 +9,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "vmm/bus.h"
 #include "vmm/error.h"
 #include "vmm/irq.h"
 #include "vmm/memory.h"
+#include "vmm/thread_hook.h"
 
 #define VM_MAX_VCPUS 254 /* APIC ids in 8 bits: no x2APIC-only destinations needed */
 
@@ -44,7 +46,11 @@ struct vm {
 	struct irq_router irq;
 	struct vcpu *vcpu; /* nvcpus of them */
 	unsigned nvcpus;
-	struct arch_vm *arch; /* vmm/<arch>'s own */
+	struct arch_vm *arch;	      /* vmm/<arch>'s own */
+	struct thread_hook vcpu_hook; /* set before vm_start_vcpus() */
+	_Atomic uint32_t released;    /* a futex: vCPUs may run */
+	FILE *report;		      /* crash.c's, into report_text */
+	char *report_text;
 	/*
 	 * An eventfd, readable for good once the VM is asked to stop: whoever must wait on a vCPU's
 	 * thread (a device reset that drains I/O) polls it too, so that no stop waits for a guest.
@@ -83,8 +89,12 @@ void vm_note_panic(struct vm *vm);
 
 enum vm_end vm_end_reason(const struct vm *vm, uint32_t *value);
 
-/* Starts one thread per vCPU; vCPU 0 at `entry`, the others wait for INIT/SIPI (x86). */
+/*
+ * Starts one thread per vCPU and holds it there until vm_release_vcpus(): so that all threads of the
+ * process are where they should be before the guest's first instruction. On error none is left.
+ */
 int vm_start_vcpus(struct vm *vm, struct error *err);
+void vm_release_vcpus(struct vm *vm);
 
 /* Main thread: makes stop_fd readable, kicks every vCPU out of KVM_RUN and joins its thread. */
 void vm_stop_vcpus(struct vm *vm);

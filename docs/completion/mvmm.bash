@@ -20,9 +20,9 @@ _mvmm() {
 	local run="--kernel --initrd --append --no-default-append --memory --prefault --hugepages --cpus
 		--vcpu-affinity --disk --transport
 		--mmio-cmdline --mmio-isr --timeout --on-reboot --debug-exit --console --panic-match --result
-		--name --verbose --dry-run --help"
+		--name --sandbox --verbose --dry-run --help"
 	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity
-		--json --verbose --help"
+		--json --sandbox --verbose --help"
 	local check="--json --device --help"
 
 	COMPREPLY=()
@@ -35,6 +35,7 @@ _mvmm() {
 	--disk) _mvmm_disk "$cur" ;;
 	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
 	--mmio-isr) COMPREPLY=($(compgen -W "page exit" -- "$cur")) ;;
+	--sandbox) COMPREPLY=($(compgen -W "on off strict" -- "$cur")) ;;
 	--on-reboot) COMPREPLY=($(compgen -W "exit restart" -- "$cur")) ;;
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;

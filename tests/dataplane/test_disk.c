@@ -79,7 +79,7 @@ static int disk_init(struct disk *disk, struct disk_config options, unsigned ind
 	disk->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	options.path = rig->path;
 	return virtio_blk_init(&disk->blk, &options, index, nvcpus, &rig->guest.mem, disk->stop_fd,
-			       err);
+			       NULL, err);
 }
 
 static struct disk *disk_new(struct disk_config options)

@@ -47,7 +47,7 @@ static struct fixture *setup(const char *match, bool pipe_full)
 		assert_true(fcntl(f->fd[1], F_SETPIPE_SZ, sizeof(junk)) > 0);
 		assert_int_equal(write(f->fd[1], junk, sizeof(junk)), sizeof(junk));
 	}
-	assert_int_equal(console_start(&f->con, f->fd[1], match, on_match, f, NULL), 0);
+	assert_int_equal(console_start(&f->con, f->fd[1], match, on_match, f, NULL, NULL), 0);
 	return f;
 }
 
@@ -215,7 +215,7 @@ static void full_disk_breaks_the_console_only(void **state)
 	int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
 	assert_true(fd >= 0);
-	assert_int_equal(console_start(con, fd, NULL, NULL, NULL, NULL), 0);
+	assert_int_equal(console_start(con, fd, NULL, NULL, NULL, NULL, NULL), 0);
 	for (unsigned i = 0; i < 100; i++)
 		assert_true(console_put(con, 'x'));
 	assert_int_equal(console_stop(con, PATIENCE_MS), 100);
@@ -271,7 +271,7 @@ static void without_a_descriptor_bytes_are_only_matched(void **state)
 	struct fixture *f = malloc(sizeof(*f));
 
 	f->found = 0;
-	assert_int_equal(console_start(&f->con, -1, "boom", on_match, f, NULL), 0);
+	assert_int_equal(console_start(&f->con, -1, "boom", on_match, f, NULL, NULL), 0);
 	for (unsigned i = 0; i < 2 * CONSOLE_RING; i++)
 		assert_true(console_put(&f->con, 'x'));
 	put(f, "boom");
@@ -287,7 +287,7 @@ static unsigned matches(const char *match, const char *text)
 	unsigned found;
 
 	f->found = 0;
-	assert_int_equal(console_start(&f->con, -1, match, on_match, f, NULL), 0);
+	assert_int_equal(console_start(&f->con, -1, match, on_match, f, NULL, NULL), 0);
 	put(f, text);
 	found = f->found;
 	free(f);

@@ -45,7 +45,7 @@ static int setup(void **state)
 	if (!f || pipe(f->fd))
 		return -1;
 	*state = f;
-	if (console_start(&f->con, -1, NULL, NULL, NULL, NULL) ||
+	if (console_start(&f->con, -1, NULL, NULL, NULL, NULL, NULL) ||
 	    serial_init(&f->uart, &f->pio, 0, none, &f->con, NULL) ||
 	    terminal_open(&f->term, f->fd[0]))
 		return -1;

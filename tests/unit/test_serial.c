@@ -45,7 +45,7 @@ static int start(void **state, bool pipe_full)
 	memset(&f->pio, 0, sizeof(f->pio));
 	f->irq = (struct irq_line){ .fd = eventfd(0, EFD_NONBLOCK) };
 	*state = f;
-	return console_start(&f->con, f->fd[1], NULL, NULL, NULL, NULL) ||
+	return console_start(&f->con, f->fd[1], NULL, NULL, NULL, NULL, NULL) ||
 	       serial_init(&f->uart, &f->pio, PORT, f->irq, &f->con, NULL);
 }
 

@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "virtio/blk/blocking.h"
-#include "virtio/blk/thread.h"
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
 {
@@ -163,10 +162,11 @@ static void stop_workers(struct blk_pool *pool)
 	atomic_store_explicit(&pool->stop, true, memory_order_relaxed);
 	pool_publish(pool, atomic_load(&pool->tail) + 1, INT_MAX);
 	while (pool->nworkers)
-		pthread_join(pool->worker[--pool->nworkers].thread, NULL);
+		pthread_join(pool->worker[--pool->nworkers].thread.id, NULL);
 }
 
-static int start_workers(struct blk_pool *pool, unsigned n, const char *name, struct error *err)
+static int start_workers(struct blk_pool *pool, unsigned n, const char *name,
+			 const struct thread_hook *hook, struct error *err)
 {
 	char worker_name[32];
 	int ret;
@@ -177,7 +177,7 @@ static int start_workers(struct blk_pool *pool, unsigned n, const char *name, st
 		worker->pool = pool;
 		worker->bounce = (uint8_t *)pool->bounce + (size_t)i * BLK_BOUNCE_SIZE;
 		snprintf(worker_name, sizeof(worker_name), "%.11s-w%u", name, i);
-		ret = blk_thread_create(&worker->thread, worker_name, -1, worker_run, worker);
+		ret = blk_thread_create(&worker->thread, worker_name, -1, hook, worker_run, worker);
 		if (ret)
 			return error_set(err, -ret, "cannot create thread '%s'", worker_name);
 		pool->nworkers++;
@@ -186,7 +186,7 @@ static int start_workers(struct blk_pool *pool, unsigned n, const char *name, st
 }
 
 int blk_pool_init(struct blk_pool *pool, const struct block_backend *be, unsigned nworkers,
-		  const char *name, struct error *err)
+		  const char *name, const struct thread_hook *hook, struct error *err)
 {
 	int ret;
 
@@ -203,7 +203,7 @@ int blk_pool_init(struct blk_pool *pool, const struct block_backend *be, unsigne
 	}
 	pool->bounce_size = (size_t)nworkers * BLK_BOUNCE_SIZE;
 	pthread_mutex_init(&pool->sync_lock, NULL);
-	ret = start_workers(pool, nworkers, name, err);
+	ret = start_workers(pool, nworkers, name, hook, err);
 	if (ret)
 		goto err_workers;
 	return 0;

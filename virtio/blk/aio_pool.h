@@ -15,6 +15,7 @@
 #include "virtio/blk/aio_native.h" /* BLK_MAX_DEPTH */
 #include "virtio/blk/backend.h"
 #include "virtio/blk/request.h"
+#include "virtio/blk/thread.h"
 
 #define BLK_MAX_WORKERS 16
 
@@ -23,7 +24,7 @@ struct blk_pool;
 struct blk_worker {
 	struct blk_pool *pool;
 	void *bounce; /* BLK_BOUNCE_SIZE bytes, touched only when used */
-	pthread_t thread;
+	struct blk_thread thread;
 };
 
 struct blk_pool {
@@ -51,9 +52,10 @@ struct blk_pool {
 	struct blk_worker worker[BLK_MAX_WORKERS];
 };
 
-/* `name` is the disk's thread's; workers add a number. Main; the caller's signal mask is theirs. */
+/* `name` is the disk's thread's; workers add a number. `hook` NULL: none. Main; the caller's signal
+ * mask is theirs. */
 int blk_pool_init(struct blk_pool *pool, const struct block_backend *be, unsigned nworkers,
-		  const char *name, struct error *err);
+		  const char *name, const struct thread_hook *hook, struct error *err);
 
 /* Nothing may be queued or under way. Main. */
 void blk_pool_destroy(struct blk_pool *pool);

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "virtio/blk/dataplane_priv.h"
-#include "virtio/blk/thread.h"
 
 /* One mapping for the struct, the requests and their spill tables: most of it is never touched, and
  * what is not touched costs nothing. */
@@ -97,8 +96,10 @@ static bool is_refusal(int ret)
 	return ret == -EAGAIN || ret == -ENOSYS || ret == -EPERM;
 }
 
-static int create_engines(struct blk_dataplane *dp, const char *name, struct error *err)
+static int create_engines(struct blk_dataplane *dp, const struct blk_dataplane_config *config,
+			  struct error *err)
 {
+	const struct thread_hook *hook = config->hooks ? &config->hooks->worker : NULL;
 	int ret;
 
 	if (dp->native) {
@@ -106,7 +107,7 @@ static int create_engines(struct blk_dataplane *dp, const char *name, struct err
 		if (ret)
 			return is_refusal(ret) ? -EOPNOTSUPP : ret;
 	}
-	ret = blk_pool_init(&dp->pool, dp->be, count_workers(dp), name, err);
+	ret = blk_pool_init(&dp->pool, dp->be, count_workers(dp), config->name, hook, err);
 	if (ret && dp->native)
 		blk_aio_destroy(&dp->aio);
 	return ret;
@@ -122,9 +123,10 @@ static void destroy_engines(struct blk_dataplane *dp)
 static int start_thread(struct blk_dataplane *dp, const struct blk_dataplane_config *config,
 			struct error *err)
 {
+	const struct thread_hook *hook = config->hooks ? &config->hooks->disk : NULL;
 	int ret;
 
-	ret = blk_thread_create(&dp->thread, config->name, config->cpu, dataplane_run, dp);
+	ret = blk_thread_create(&dp->thread, config->name, config->cpu, hook, dataplane_run, dp);
 	if (ret == -EINVAL && config->cpu >= 0)
 		return error_setx(err, EINVAL, "cannot run thread '%s' on host CPU %d",
 				  config->name, config->cpu);
@@ -148,7 +150,7 @@ int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_
 		error_set(err, -ret, "cannot create eventfds");
 		goto err_map;
 	}
-	ret = create_engines(dp, config->name, err);
+	ret = create_engines(dp, config, err);
 	if (ret)
 		goto err_mailbox;
 	ret = create_epoll(dp, config->kick_fd, err);
@@ -199,7 +201,7 @@ int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms)
 	ret = ask_to_quit(dp, timeout_ms);
 	if (ret)
 		return ret;
-	pthread_join(dp->thread, NULL);
+	pthread_join(dp->thread.id, NULL);
 	dp->joined = true;
 	return 0;
 }

@@ -20,6 +20,8 @@
 #include "vmm/error.h"
 #include "vmm/memory.h"
 
+struct blk_hooks;
+
 struct blk_dataplane_config {
 	const struct block_backend *backend; /* outlives the dataplane, as does the next */
 	const struct guest_memory *mem;
@@ -30,6 +32,7 @@ struct blk_dataplane_config {
 	unsigned poll_max_us; /* how long it may look for work before it sleeps; 0: never */
 	const char *name;     /* the thread's, cut at 15 characters */
 	const char *serial;   /* GET_ID's answer, cut at 20 */
+	const struct blk_hooks *hooks; /* copied; NULL: none */
 };
 
 /* One writer, the disk's thread; relaxed loads by anyone, each number right by itself. */

@@ -8,6 +8,7 @@
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/dataplane.h"
 #include "virtio/blk/poller.h"
+#include "virtio/blk/thread.h"
 
 /* Requests taken from one queue before the others, the engine and the guest get their turn: see
  * batch_size(). */
@@ -32,7 +33,7 @@ struct blk_dataplane {
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
 	struct iovec *spill; /* depth tables of VIRTQ_MAX_CHAIN entries, touched when needed */
 	size_t mapped;	     /* bytes of this very mapping */
-	pthread_t thread;
+	struct blk_thread thread;
 	bool quit_posted; /* main's: nobody would answer a second QUIT */
 	bool joined;	  /* main's: the thread has ended */
 

@@ -179,7 +179,7 @@ static void disk_name(char *name, size_t size, unsigned index)
 }
 
 static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
-			    struct error *err)
+			    const struct blk_hooks *hooks, struct error *err)
 {
 	const char *id = blk->serial[0] ? blk->serial : blk->dev.name;
 	struct block_backend *be = &blk->backend;
@@ -194,6 +194,7 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.poll_max_us = config->poll_max_us,
 		.name = thread,
 		.serial = blk->serial,
+		.hooks = hooks,
 	};
 	struct error why;
 	int ret;
@@ -216,7 +217,8 @@ static unsigned default_queues(unsigned nvcpus)
 }
 
 int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
-		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd, struct error *err)
+		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
+		    const struct blk_hooks *hooks, struct error *err)
 {
 	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
 	struct error why;
@@ -238,7 +240,7 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 	blk->dev.opaque = blk;
 	disk_name(blk->dev.name, sizeof(blk->dev.name), index);
 	fill_config(blk, config->queue_size);
-	ret = create_dataplane(blk, config, err);
+	ret = create_dataplane(blk, config, hooks, err);
 	if (ret)
 		goto err_dev;
 	return 0;

@@ -11,6 +11,7 @@
 #include "virtio/virtio_dev.h"
 
 struct blk_dataplane;
+struct blk_hooks;
 
 struct virtio_blk {
 	struct virtio_dev dev;
@@ -26,11 +27,11 @@ struct virtio_blk {
 /*
  * Opens the image, creates the dataplane and its thread (idle until the driver starts the device).
  * `index` names it: vda, vdb, ...; `nvcpus` decides the default number of queues; `stop_fd` ends
- * every wait for the dataplane. Main. The device may then be attached to a transport.
+ * every wait for the dataplane; `hooks` is copied, NULL: none. Main. The device may then be attached to a transport.
  */
 int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
 		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
-		    struct error *err);
+		    const struct blk_hooks *hooks, struct error *err);
 
 /* Main, about once a second: says what the disk's thread itself must not say. */
 void virtio_blk_watch(struct virtio_blk *blk);

@@ -19,6 +19,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/ending.h"
+#include "vmm/cli/launch.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/process.h"
 #include "vmm/cli/result.h"
@@ -26,6 +27,7 @@
 
 #define GRACE_MS    30000 /* for all but the measuring */
 #define CONSOLE_MAX (1 << 20)
+#define OUTPUT_MAX  (64 << 10)
 
 /* bench_guest.S */
 extern const char bench_guest[];
@@ -37,8 +39,12 @@ struct bench {
 	char *cmdline;
 	int console_fd;
 	struct machine *machine;
+	struct sandbox sandbox;
 	uint64_t last_ios, last_ms; /* of the progress line */
 	bool progress;		    /* one is on the terminal */
+	struct bench_report *report;
+	char *text;   /* what the guest has said */
+	char *output; /* stdout's buffer */
 };
 
 static int write_all(int fd, const char *data, size_t len)
@@ -73,6 +79,18 @@ static int open_guest(struct bench *b, struct error *err)
 	return 0;
 }
 
+/* What is printed at the end; by then the process is in its sandbox and gets no more memory. */
+static int reserve(struct bench *b, struct error *err)
+{
+	b->report = calloc(1, sizeof(*b->report));
+	b->text = calloc(1, CONSOLE_MAX);
+	b->output = malloc(OUTPUT_MAX);
+	if (!b->report || !b->text || !b->output)
+		return error_set(err, ENOMEM, "benchmark report");
+	setvbuf(stdout, b->output, _IOFBF, OUTPUT_MAX);
+	return 0;
+}
+
 static int prepare(struct bench *b, struct error *err)
 {
 	int ret = open_guest(b, err);
@@ -82,6 +100,8 @@ static int prepare(struct bench *b, struct error *err)
 	b->console_fd = memfd_create("bench-console", MFD_CLOEXEC);
 	if (b->console_fd < 0)
 		return error_set(err, errno, "benchmark console: memfd_create");
+	if (reserve(b, err))
+		return -ENOMEM;
 	b->cmdline = bench_cmdline(&b->opt);
 	if (!b->cmdline)
 		return error_set(err, ENOMEM, "benchmark command line");
@@ -168,23 +188,14 @@ static int print_report(const struct bench *b, const struct bench_report *r, str
 
 static int report(struct bench *b, const struct result *res, struct error *err)
 {
-	struct bench_report *r = calloc(1, sizeof(*r));
-	char *text = calloc(1, CONSOLE_MAX);
-	int ret = -ENOMEM;
-
-	if (!r || !text || pread(b->console_fd, text, CONSOLE_MAX - 1, 0) < 0) {
-		error_set(err, ENOMEM, "benchmark console");
-		goto free;
+	if (pread(b->console_fd, b->text, CONSOLE_MAX - 1, 0) < 0) {
+		error_set(err, errno, "benchmark console");
+		return STATUS_ERROR;
 	}
-	ret = judge(b, res, text, r, err);
-	if (ret)
-		goto free;
-	take_engines(b, r);
-	ret = print_report(b, r, err);
-free:
-	free(text);
-	free(r);
-	return ret ? STATUS_ERROR : 0;
+	if (judge(b, res, b->text, b->report, err))
+		return STATUS_ERROR;
+	take_engines(b, b->report);
+	return print_report(b, b->report, err) ? STATUS_ERROR : 0;
 }
 
 /* See ending_run() on what is left to the end of the process. */
@@ -199,7 +210,9 @@ static int run(struct bench *b, struct error *err)
 	if (control.signal_fd < 0)
 		return STATUS_ERROR;
 	process_raise_fd_limit();
-	b->machine = machine_create(&b->opt.run, b->console_fd, err);
+	if (launch_prepare(&b->sandbox, &b->opt.run, false, err))
+		return STATUS_ERROR;
+	b->machine = machine_create(&b->opt.run, b->console_fd, &b->sandbox, err);
 	if (!b->machine)
 		return STATUS_ERROR;
 	control.machine = ending.machine = b->machine;
@@ -207,7 +220,7 @@ static int run(struct bench *b, struct error *err)
 		control.tick = show_progress;
 	ending.started = b->last_ms = clock_ms();
 	control.limit = ending.started + b->opt.time_ms + GRACE_MS;
-	if (vm_start_vcpus(&b->machine->vm, err))
+	if (launch(b->machine, &ending, err))
 		return STATUS_ERROR;
 	control_run(&control);
 	status = ending_run(&ending);

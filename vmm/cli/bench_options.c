@@ -105,6 +105,7 @@ static const struct option_spec bench_options[] = {
 	{ "cpus", "N", "vCPUs that share the disks; default 1, at most 16", run_set_cpus },
 	{ "vcpu-affinity", "CPU[,CPU...]", RUN_HELP_AFFINITY, run_set_affinity },
 	{ "json", NULL, "one line of JSON instead of a table", set_json },
+	{ "sandbox", "on|off|strict", RUN_HELP_SANDBOX, run_set_sandbox },
 	{ "verbose", NULL, "say more on stderr", run_set_verbose },
 	{ NULL, NULL, NULL, NULL },
 };
@@ -159,6 +160,7 @@ int bench_options_parse(int argc, char **argv, struct bench_options *opt, struct
 
 	*opt = (struct bench_options){
 		.run = { .cpus = 1,
+			 .result_fd = -1,
 			 .panic_match = "",
 			 .no_default_append = true,
 			 .debug_exit = true,

@@ -3,9 +3,9 @@
  * Carries out the end of a VM: vCPUs, disks, console, terminal, closing line, result, in this
  * order.
  *
- * Main runs it. A short-lived second thread, "ending", watches for a further signal and for the
- * time, because main waits inside others' calls meanwhile; it can end the process at any moment and
- * so touches nothing but the terminal, stderr and the result file. What the end is called and
+ * Main runs it. A second thread, "ending", sleeps until there is an end; then it watches for a
+ * further signal and for the time, because main waits inside others' calls meanwhile. It can end the
+ * process at any moment and so touches nothing but the terminal, stderr and the result file. What the end is called and
  * numbered is result.c's business.
  */
 #include "vmm/cli/ending.h"
@@ -51,18 +51,14 @@ static void wait_for_stderr(const struct ending *e)
 {
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
 	const int ms = clock_poll_timeout(e->limit, clock_ms());
-	int null;
 
-	if (poll(&pfd, 1, ms > MIN_STDERR_MS ? ms : MIN_STDERR_MS) != 0)
-		return;
-	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (null >= 0)
-		dup2(null, STDERR_FILENO);
+	if (poll(&pfd, 1, ms > MIN_STDERR_MS ? ms : MIN_STDERR_MS) == 0)
+		dup2(e->null_fd, STDERR_FILENO);
 }
 
 static void tell(struct ending *e)
 {
-	const char *path = e->machine->opt->result;
+	const int result_fd = e->machine->opt->result_fd;
 	struct error err = { 0 };
 	char line[256];
 
@@ -76,7 +72,7 @@ static void tell(struct ending *e)
 	result_line(&e->res, line, sizeof(line));
 	if (!e->quiet)
 		log_info("%s", line);
-	if (path && result_write(&e->res, path, &err))
+	if (result_fd >= 0 && result_write(&e->res, result_fd, &err))
 		log_error("%s", err.text);
 }
 
@@ -114,6 +110,14 @@ static void leave_to_main(struct ending *e)
 		_exit(result_status(&e->res));
 }
 
+static void wait_for_end(const struct ending *e)
+{
+	uint64_t count;
+
+	while (read(e->begin_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+}
+
 static void *guard_main(void *arg)
 {
 	struct ending *e = arg;
@@ -123,6 +127,8 @@ static void *guard_main(void *arg)
 	};
 
 	prctl(PR_SET_NAME, "ending");
+	thread_hook_enter(&e->hook);
+	wait_for_end(e);
 	for (;;) {
 		int n = poll(pfd, 2, clock_poll_timeout(e->limit, clock_ms()));
 		uint32_t sig = n > 0 && pfd[0].revents ? further_signal(e) : 0;
@@ -155,26 +161,32 @@ static int create_guard(struct ending *e)
 }
 
 /* Without a guard (no thread to be had) the end is the same, only not to be hurried. */
-static bool guard_start(struct ending *e)
+int ending_prepare(struct ending *e, const struct thread_hook *hook, struct error *err)
 {
+	e->hook = *hook;
+	e->null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	e->begin_fd = eventfd(0, EFD_CLOEXEC);
 	e->done_fd = eventfd(0, EFD_CLOEXEC);
-	if (e->done_fd < 0)
-		return false;
-	if (create_guard(e)) {
-		close(e->done_fd);
-		return false;
-	}
-	return true;
+	if (e->begin_fd < 0 || e->done_fd < 0)
+		return error_set(err, errno, "cannot create an eventfd");
+	e->guarded = !create_guard(e);
+	if (e->guarded)
+		thread_hook_created(&e->hook);
+	return 0;
+}
+
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
 }
 
 static void guard_stop(struct ending *e)
 {
-	const uint64_t one = 1;
-
-	while (write(e->done_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	signal_fd(e->done_fd);
 	pthread_join(e->guard, NULL);
-	close(e->done_fd);
 }
 
 static bool disk_ends(struct machine_disk *disk, int timeout_ms)
@@ -213,11 +225,11 @@ static void decide(struct ending *e)
 int ending_run(struct ending *e)
 {
 	const bool verbose = e->machine->opt->verbose;
-	bool hurry, guarded;
+	bool hurry;
 
 	decide(e);
 	hurry = in_a_hurry(e);
-	guarded = guard_start(e);
+	signal_fd(e->begin_fd);
 	vm_stop_vcpus(&e->machine->vm);
 	if (verbose)
 		report_vcpus(e->machine);
@@ -233,7 +245,7 @@ int ending_run(struct ending *e)
 	if (e->res.stuck)
 		cut_short(e, 0); /* its thread still uses guest memory */
 	tell(e);
-	if (guarded)
+	if (e->guarded)
 		guard_stop(e);
 	return result_status(&e->res);
 }

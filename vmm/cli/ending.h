@@ -20,14 +20,24 @@ struct ending {
 	bool restart;	  /* a reset is followed by another boot: no result for it */
 	bool quiet;	  /* no closing line */
 	/* ending.c's own */
+	int null_fd;  /* where messages go that nobody reads */
+	int begin_fd; /* readable once the end has been decided */
+	bool guarded;
 	struct result res;
 	uint64_t decided; /* clock_ms() */
 	bool by_signal;
 	uint64_t limit; /* by then all waiting is over */
 	int done_fd;
 	pthread_t guard;
+	struct thread_hook hook;
 	atomic_bool told; /* somebody has begun to write the closing line */
 };
+
+/*
+ * Opens and starts what the end will need: later a process in its sandbox opens nothing and starts
+ * no thread. `hook` is for the second thread. Main, before the vCPUs run.
+ */
+int ending_prepare(struct ending *e, const struct thread_hook *hook, struct error *err);
 
 /*
  * Stops the vCPUs, drains the disks, empties the console, restores the terminal, writes the closing

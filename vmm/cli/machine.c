@@ -16,6 +16,8 @@
 #include "loader/acpi.h"
 #include "loader/boot.h"
 #include "loader/mptable.h"
+#include "virtio/blk/thread.h"
+#include "vmm/cli/roles.h"
 #include "vmm/log.h"
 #include "vmm/x86/layout.h"
 
@@ -181,8 +183,10 @@ static void guest_panicked(void *opaque)
 static int add_console(struct machine *m, int fd, struct error *err)
 {
 	const char *match = m->opt->panic_match;
+	const struct thread_hook hook = sandbox_hook(m->sandbox, ROLE_CONSOLE);
 
-	return console_start(&m->console, fd, match[0] ? match : NULL, guest_panicked, &m->vm, err);
+	return console_start(&m->console, fd, match[0] ? match : NULL, guest_panicked, &m->vm,
+			     &hook, err);
 }
 
 static int attach_disk(struct machine *m, unsigned i, struct error *err)
@@ -200,8 +204,12 @@ static int attach_disk(struct machine *m, unsigned i, struct error *err)
 static int add_disk(struct machine *m, unsigned i, struct error *err)
 {
 	struct virtio_blk *blk = &m->disk[i].blk;
+	const struct blk_hooks hooks = {
+		.disk = sandbox_hook(m->sandbox, ROLE_DISK),
+		.worker = sandbox_hook(m->sandbox, ROLE_WORKER),
+	};
 	int ret = virtio_blk_init(blk, &m->opt->disk[i], i, m->opt->cpus, &m->vm.mem, m->vm.stop_fd,
-				  err);
+				  &hooks, err);
 	struct error why;
 
 	if (ret)
@@ -302,6 +310,7 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 	if (ret)
 		goto destroy_vm;
 	place_vcpus(m);
+	m->vm.vcpu_hook = sandbox_hook(m->sandbox, ROLE_VCPU);
 	ret = add_console(m, console_fd, err);
 	if (ret)
 		goto destroy_vm;
@@ -330,7 +339,8 @@ destroy_vm:
 	return ret;
 }
 
-struct machine *machine_create(const struct run_options *opt, int console_fd, struct error *err)
+struct machine *machine_create(const struct run_options *opt, int console_fd,
+			       struct sandbox *sandbox, struct error *err)
 {
 	struct machine *m;
 
@@ -342,22 +352,12 @@ struct machine *machine_create(const struct run_options *opt, int console_fd, st
 		return NULL;
 	}
 	m->opt = opt;
+	m->sandbox = sandbox;
 	if (assemble(m, console_fd, err)) {
 		free(m);
 		return NULL;
 	}
 	return m;
-}
-
-void machine_abandon(struct machine *m)
-{
-	free(m->cmdline);
-	abandon_disks(m);
-	remove_platform(m);
-	console_stop(&m->console, 0);
-	vm_destroy(&m->vm);
-	virtio_mmio_pages_destroy(&m->mmio_pages);
-	free(m);
 }
 
 unsigned machine_max_disks(enum transport transport)

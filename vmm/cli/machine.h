@@ -30,6 +30,7 @@ struct machine_disk {
 
 struct machine {
 	const struct run_options *opt;
+	struct sandbox *sandbox;
 	struct vm vm;
 	struct irq_line serial_line;
 	struct irq_line ged_line;
@@ -60,12 +61,10 @@ int machine_check_images(const struct run_options *opt, struct error *err);
 
 /*
  * Everything up to a machine that only has to be started. `console_fd` stays the caller's; -1: the
- * console goes nowhere. NULL: see `err`, nothing is left behind. Main.
+ * console goes nowhere. `sandbox` outlives the machine's threads, which enter it. NULL: see `err`, nothing is left behind. Main.
  */
-struct machine *machine_create(const struct run_options *opt, int console_fd, struct error *err);
-
-/* Takes apart and frees a machine whose vCPUs do not run. */
-void machine_abandon(struct machine *m);
+struct machine *machine_create(const struct run_options *opt, int console_fd,
+			       struct sandbox *sandbox, struct error *err);
 
 /* The kernel command line for these options; the caller frees it. NULL: out of memory. */
 char *machine_cmdline(const struct run_options *opt);

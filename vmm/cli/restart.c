@@ -75,7 +75,9 @@ static int end_by_signal(const struct run_options *opt, int sig)
 
 	result_line(&res, line, sizeof(line));
 	log_info("%s", line);
-	if (opt->result && result_write(&res, opt->result, &err))
+	/* A child that was killed right after its result has left one. */
+	if (opt->result_fd >= 0 && lseek(opt->result_fd, 0, SEEK_CUR) <= 0 &&
+	    result_write(&res, opt->result_fd, &err))
 		log_error("%s", err.text);
 	return result_status(&res);
 }

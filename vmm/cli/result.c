@@ -192,38 +192,6 @@ static int write_all(int fd, const char *buf, size_t len)
 	return 0;
 }
 
-static int write_through(const char *path, const char *buf, size_t len)
-{
-	int fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write_all(fd, buf, len);
-	close(fd);
-	return ret;
-}
-
-static int replace_file(const char *path, const char *buf, size_t len)
-{
-	char tmp[PATH_MAX];
-	int fd, ret;
-
-	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)getpid()) >= sizeof(tmp))
-		return -ENAMETOOLONG;
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return -errno;
-	ret = write_all(fd, buf, len);
-	if (close(fd) && !ret)
-		ret = -errno;
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (ret)
-		unlink(tmp);
-	return ret;
-}
-
 /* Links count: /dev/stdout may lead to a regular file that is not ours to replace. */
 static bool is_special(const char *path)
 {
@@ -232,19 +200,42 @@ static bool is_special(const char *path)
 	return !lstat(path, &st) && !S_ISREG(st.st_mode);
 }
 
-int result_write(const struct result *res, const char *path, struct error *err)
+/* A pipe may have no reader yet: to hold both its ends waits for one and asks nobody. */
+static int open_special(const char *path)
+{
+	const int flags = O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int fd = open(path, O_WRONLY | flags);
+
+	if (fd < 0 && errno == ENXIO)
+		fd = open(path, O_RDWR | flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* A new file, never an old one emptied: whoever reads that keeps what it had. */
+static int open_regular(const char *path)
+{
+	int fd;
+
+	if (unlink(path) && errno != ENOENT)
+		return -errno;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	return fd < 0 ? -errno : fd;
+}
+
+int result_open(const char *path, struct error *err)
+{
+	const int fd = is_special(path) ? open_special(path) : open_regular(path);
+
+	return fd < 0 ? error_set(err, -fd, "--result '%s': cannot write", path) : fd;
+}
+
+int result_write(const struct result *res, int fd, struct error *err)
 {
 	char line[4096]; /* control characters in a message grow sixfold */
 	int len = result_json(res, line, sizeof(line));
-	int ret;
+	int ret = len < 0 ? len : write_all(fd, line, len);
 
-	if (len < 0)
-		ret = len;
-	else if (is_special(path))
-		ret = write_through(path, line, len);
-	else
-		ret = replace_file(path, line, len);
-	return ret ? error_set(err, -ret, "--result '%s': cannot write", path) : 0;
+	return ret ? error_set(err, -ret, "--result: cannot write") : 0;
 }
 
 static int check(const char *path)
@@ -266,13 +257,4 @@ int result_check(const char *path, struct error *err)
 	int ret = check(path);
 
 	return ret ? error_set(err, -ret, "--result '%s': cannot write", path) : 0;
-}
-
-int result_prepare(const char *path, struct error *err)
-{
-	int ret = result_check(path, err);
-
-	if (!ret && !is_special(path) && unlink(path) && errno != ENOENT)
-		ret = error_set(err, errno, "--result '%s': cannot replace", path);
-	return ret;
 }

@@ -19,6 +19,7 @@ enum exit_status {
 	STATUS_PANIC = 34,
 	STATUS_HALTED = 35,
 	STATUS_TIMEOUT = 36,
+	STATUS_VIOLATION = 37, /* a thread left its sandbox: no VM end of its own */
 	STATUS_SIGNAL = 128, /* plus its number */
 };
 
@@ -42,16 +43,16 @@ void result_line(const struct result *res, char *buf, size_t size);
 int result_json(const struct result *res, char *buf, size_t size);
 
 /*
- * Puts the JSON line into `path`: a regular file is replaced in one step, so that a reader never
- * sees half a line; anything else (a pipe, /dev/fd/3) is written to. 0 or -errno.
+ * Before the VM starts: a process in its sandbox opens nothing, and a place that cannot be written is
+ * found out now. A regular file is replaced by a new, empty one, so that an old result is never taken
+ * for this run's; anything else (a pipe, /dev/fd/3) is appended to. The descriptor, or -errno.
  */
-int result_write(const struct result *res, const char *path, struct error *err);
+int result_open(const char *path, struct error *err);
+
+/* The JSON line in one write(2), so that no reader sees half of it. 0 or -errno. */
+int result_write(const struct result *res, int fd, struct error *err);
 
 /* Whether a result could be written there; changes nothing. 0 or -errno. */
 int result_check(const char *path, struct error *err);
-
-/* Before the VM starts: an old result goes away, so that it is never taken for this run's, and a
- * folder that cannot be written is found out now. 0 or -errno. */
-int result_prepare(const char *path, struct error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/ending.h"
+#include "vmm/cli/launch.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/process.h"
 #include "vmm/cli/restart.h"
@@ -24,6 +25,7 @@
 struct run {
 	const struct run_options *opt;
 	struct machine *machine;
+	struct sandbox sandbox;
 	struct terminal term;
 	int console_fd; /* output */
 	int input_fd;
@@ -71,19 +73,15 @@ static int run_machine(struct run *run, struct error *err)
 
 	if (ret) {
 		error_set(err, -ret, "terminal: cannot set raw mode");
-		goto abandon;
+		return STATUS_ERROR;
 	}
 	ending.started = clock_ms();
-	if (vm_start_vcpus(&run->machine->vm, err))
-		goto close_terminal;
+	if (launch(run->machine, &ending, err)) {
+		terminal_close(&run->term);
+		return STATUS_ERROR;
+	}
 	control_run(&control);
 	return ending_run(&ending);
-
-close_terminal:
-	terminal_close(&run->term);
-abandon:
-	machine_abandon(run->machine);
-	return STATUS_ERROR;
 }
 
 static int print_machine(struct run *run, struct error *err)
@@ -105,8 +103,10 @@ int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struc
 	if (run.signal_fd < 0)
 		return STATUS_ERROR;
 	process_raise_fd_limit();
+	if (launch_prepare(&run.sandbox, opt, boot, err))
+		return STATUS_ERROR;
 	/* The descriptors above and a whole machine are the process's until it ends. */
-	run.machine = machine_create(opt, run.console_fd, err);
+	run.machine = machine_create(opt, run.console_fd, &run.sandbox, err);
 	if (!run.machine)
 		return STATUS_ERROR;
 	return opt->dry_run ? print_machine(&run, err) : run_machine(&run, err);
@@ -130,14 +130,17 @@ static void write_error_result(const struct run_options *opt, const struct error
 		.message = err->text,
 	};
 
-	if (result_write(&res, opt->result, NULL))
+	if (result_write(&res, opt->result_fd, NULL))
 		return; /* one message is enough, and it is about to be printed */
 }
 
 /* A dry run leaves the last real one's result alone. */
-static int prepare_result(const struct run_options *opt, struct error *err)
+static int prepare_result(struct run_options *opt, struct error *err)
 {
-	return opt->dry_run ? result_check(opt->result, err) : result_prepare(opt->result, err);
+	if (opt->dry_run)
+		return result_check(opt->result, err);
+	opt->result_fd = result_open(opt->result, err);
+	return opt->result_fd < 0 ? opt->result_fd : 0;
 }
 
 int run_main(int argc, char **argv, struct error *err)
@@ -154,7 +157,7 @@ int run_main(int argc, char **argv, struct error *err)
 		status = STATUS_ERROR;
 		if (!opt.result || !prepare_result(&opt, err))
 			status = run_all(&opt, err);
-		if (status == STATUS_ERROR && opt.result && !opt.dry_run && err->text[0])
+		if (status == STATUS_ERROR && opt.result_fd >= 0 && err->text[0])
 			write_error_result(&opt, err);
 	}
 	run_options_free(&opt);

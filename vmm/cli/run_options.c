@@ -227,6 +227,21 @@ static int set_name(void *into, const char *value, struct error *err)
 	return 0;
 }
 
+int run_set_sandbox(void *into, const char *value, struct error *err)
+{
+	struct run_options *opt = into;
+
+	if (!strcmp(value, "on"))
+		opt->sandbox = SANDBOX_ON;
+	else if (!strcmp(value, "off"))
+		opt->sandbox = SANDBOX_OFF;
+	else if (!strcmp(value, "strict"))
+		opt->sandbox = SANDBOX_STRICT;
+	else
+		return option_invalid(err, "sandbox", value, "allowed: on, off, strict");
+	return 0;
+}
+
 int run_set_verbose(void *into, const char *value, struct error *err)
 {
 	((struct run_options *)into)->verbose = true;
@@ -275,6 +290,7 @@ static const struct option_spec run_options[] = {
 	  set_panic_match },
 	{ "result", "FILE", "write how the VM ended as one line of JSON", set_result },
 	{ "name", "NAME", "name of the VM in messages and results", set_name },
+	{ "sandbox", "on|off|strict", RUN_HELP_SANDBOX, run_set_sandbox },
 	{ "verbose", NULL, "say more on stderr", run_set_verbose },
 	{ "dry-run", NULL, "check and open everything, print the machine, do not start",
 	  set_dry_run },
@@ -288,8 +304,8 @@ const struct command_spec run_command = {
 	.options = run_options,
 	.epilogue =
 		"Exit status: 0 power-off, 1 host or set-up error, 2 usage, 32 reset, 33 crash,\n"
-		"34 guest panic, 35 halted, 36 time limit, 128+n signal n, (v << 1) | 1 debug-exit "
-		"v.\n"
+		"34 guest panic, 35 halted, 36 time limit, 37 left the sandbox, 128+n signal n,\n"
+		"(v << 1) | 1 debug-exit v.\n"
 		"On a terminal: Ctrl-A x quits, Ctrl-A h shows more keys.\n",
 };
 
@@ -320,6 +336,7 @@ int run_options_parse(int argc, char **argv, struct run_options *opt, struct err
 		.memory = 256ULL << 20,
 		.cpus = 1,
 		.panic_match = "Kernel panic - not syncing",
+		.result_fd = -1,
 	};
 	ret = options_parse(&run_command, argc, argv, opt, err);
 	return ret ? ret : check_together(opt, err);

@@ -9,6 +9,7 @@
 #include "virtio/blk/disk_config.h"
 #include "vmm/cli/options.h"
 #include "vmm/error.h"
+#include "vmm/sandbox.h"
 #include "vmm/vm.h"
 
 enum transport {
@@ -53,7 +54,9 @@ struct run_options {
 	const char *console_path; /* CONSOLE_FILE */
 	const char *panic_match;  /* "": do not look */
 	const char *result;	  /* NULL: none */
+	int result_fd;		  /* -1, until run.c has opened it */
 	const char *name;	  /* NULL: none */
+	enum sandbox_mode sandbox;
 	bool verbose;
 	bool dry_run;
 };
@@ -72,6 +75,7 @@ int run_set_affinity(void *into, const char *value, struct error *err);
 int run_set_disk(void *into, const char *value, struct error *err);
 int run_set_transport(void *into, const char *value, struct error *err);
 int run_set_mmio_isr(void *into, const char *value, struct error *err);
+int run_set_sandbox(void *into, const char *value, struct error *err);
 int run_set_verbose(void *into, const char *value, struct error *err);
 
 #define RUN_HELP_CPUS	   "vCPUs, 1 (default) to 254"
@@ -80,6 +84,10 @@ int run_set_verbose(void *into, const char *value, struct error *err);
 #define RUN_HELP_MMIO_ISR                                                                          \
 	"whether an interrupt of virtio-mmio costs no exit\n"                                      \
 	"(page, the default) or two (exit)"
+
+#define RUN_HELP_SANDBOX                                                                           \
+	"threads give up what they do not need: as far as the\n"                                   \
+	"host can (on, the default), not at all, or all of it"
 
 /* --mmio-isr without --transport mmio: -EINVAL. */
 int run_check_mmio_isr(const struct run_options *opt, struct error *err);

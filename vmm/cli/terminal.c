@@ -85,14 +85,19 @@ static void restore(struct terminal *term)
 		set_mode(term->fd, &term->saved);
 }
 
-/* SA_RESETHAND and SA_NODEFER: raise() takes the default action, core dump and wait status
- * included. */
-static void on_fatal(int sig)
+void terminal_give_back(void)
 {
 	struct terminal *term = atomic_load(&active);
 
 	if (term)
 		restore(term);
+}
+
+/* SA_RESETHAND and SA_NODEFER: raise() takes the default action, core dump and wait status
+ * included. */
+static void on_fatal(int sig)
+{
+	terminal_give_back();
 	raise(sig);
 }
 

@@ -28,6 +28,9 @@ struct terminal {
  */
 int terminal_open(struct terminal *term, int fd);
 
+/* For signal handlers that end the process, on any thread: as it was before. Async-signal-safe. */
+void terminal_give_back(void);
+
 /* Main: as it was before, if we are in the foreground. May be called twice. */
 void terminal_close(struct terminal *term);
 

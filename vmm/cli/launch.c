@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a machine that is complete to one that runs: the order in which threads start and enter the
+ * sandbox. Main thread. Must not know what a role may do.
+ */
+#include "vmm/cli/launch.h"
+
+#include <string.h>
+
+#include "vmm/cli/roles.h"
+#include "vmm/cli/violation.h"
+#include "vmm/log.h"
+
+int launch_prepare(struct sandbox *sandbox, const struct run_options *opt, bool again,
+		   struct error *err)
+{
+	int ret = sandbox_init(sandbox, opt->sandbox, role_programs, ROLE_COUNT, err);
+
+	if (ret)
+		return ret;
+	if (sandbox->missing && !again)
+		log_warn("sandbox: this host's kernel has no %s (%s): going on without",
+			 sandbox->missing, strerror(sandbox->why));
+	if (sandbox->filters)
+		violation_report();
+	return 0;
+}
+
+int launch(struct machine *machine, struct ending *ending, struct error *err)
+{
+	const struct thread_hook hook = sandbox_hook(machine->sandbox, ROLE_ENDING);
+	int ret = ending_prepare(ending, &hook, err);
+
+	if (ret)
+		return ret;
+	ret = vm_start_vcpus(&machine->vm, err);
+	if (ret)
+		return ret;
+	ret = sandbox_seal(machine->sandbox, ROLE_MAIN, err);
+	if (ret)
+		vm_stop_vcpus(&machine->vm);
+	else
+		vm_release_vcpus(&machine->vm);
+	return ret;
+}

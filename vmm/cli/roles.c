@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox's lists: one table, read by scripts/mkfilters.c when mvmm is built and by the tests,
+ * which hold it to what runs really use. Constants only.
+ *
+ * Calls whose arguments do not matter cost a system call nothing: the kernel keeps a bitmap of them
+ * (Linux 5.11). So the calls of the I/O path have no condition; an ioctl has always one.
+ *
+ * ALL is what any thread does to start, to end, or to die: a fault or a forbidden call is handled on
+ * the thread it happens on, and gives the terminal back before the process ends.
+ */
+#include "vmm/cli/roles.h"
+
+#include <asm/ioctls.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define M   (1 << ROLE_MAIN)
+#define V   (1 << ROLE_VCPU)
+#define D   (1 << ROLE_DISK)
+#define W   (1 << ROLE_WORKER)
+#define C   (1 << ROLE_CONSOLE)
+#define E   (1 << ROLE_ENDING)
+#define ALL (M | V | D | W | C | E)
+
+#define IOCTL_TCSETS2 0x402c542b /* of <asm/termbits.h>, which no other header goes with */
+
+#define ANY	  .by_arg = false
+#define ARG(n, v) .by_arg = true, .arg = (n), .value = (uint32_t)(v)
+#define CALL(names, who, when, text, ...)                                                          \
+	{                                                                                          \
+		.call = (names), .roles = (who), when, .why = (text), __VA_ARGS__                  \
+	}
+
+#define NO_VDSO	     "only where the host's clock has no vDSO"
+#define ONLY_CRASH   "only a thread that crashes on a terminal"
+#define ONLY_STOPPED "only a thread that SIGSTOP meets in a call with a time limit"
+
+const char *const role_names[ROLE_COUNT] = {
+	[ROLE_MAIN] = "main",	  [ROLE_VCPU] = "vcpu",	      [ROLE_DISK] = "disk",
+	[ROLE_WORKER] = "worker", [ROLE_CONSOLE] = "console", [ROLE_ENDING] = "ending",
+};
+
+/* clang-format off */
+const struct role_rule role_rules[] = {
+	/* The I/O path. */
+	CALL("io_submit", D, ANY, "a batch of requests"),
+	CALL("epoll_wait|epoll_pwait", D, ANY, "sleep"),
+	CALL("write", ALL, ANY, "interrupts, wake-ups, messages"),
+	CALL("ioctl", V, ARG(1, KVM_RUN), "the guest"),
+	CALL("sched_yield", D, ANY, "to look for work, but not at others' cost"),
+	CALL("io_getevents", D, ANY, "completions where the AIO ring cannot be read",
+	  .unseen = "only where the kernel's AIO ring has another layout"),
+	CALL("preadv2", D | W, ANY, "a worker's READ; the disk's from the page cache"),
+	CALL("pwritev2", W, ANY, "WRITE"),
+	CALL("pwrite64", W, ANY, "zeroes written one by one"),
+	CALL("fdatasync", D | W, ANY, "FLUSH of a buffered image; the disk's: when it ends"),
+	CALL("fallocate", W, ARG(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), "DISCARD"),
+	CALL("fallocate", W, ARG(1, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), "WRITE ZEROES"),
+	CALL("ioctl", W, ARG(1, BLKDISCARD), "DISCARD on a block device"),
+	CALL("futex", ALL, ANY, "locks, workers that sleep, the sandbox itself"),
+
+	/* What a guest's register access may lead to. */
+	CALL("ioctl", V, ARG(1, KVM_IRQFD), "MSI-X masks"),
+	CALL("ioctl", V, ARG(1, KVM_SET_GSI_ROUTING), "MSI-X addresses"),
+	CALL("ioctl", V, ARG(1, KVM_IOEVENTFD), "doorbells of a BAR that moves"),
+	CALL("ioctl", V, ARG(1, KVM_GET_MP_STATE), "is this vCPU halted?"),
+	CALL("ioctl", V, ARG(1, KVM_GET_REGS), "halted for good? and the report of a crash"),
+	CALL("ioctl", V, ARG(1, KVM_GET_SREGS), "the report of a crash"),
+	CALL("ioctl", V, ARG(1, KVM_TRANSLATE), "the report of a crash"),
+	CALL("ioctl", M, ARG(1, KVM_GET_MSRS), "--verbose: what the guest has taken up"),
+	CALL("poll|ppoll", M | V | C | E, ANY, "main's loop, answers of a disk's thread, pending MSI-X"),
+	CALL("read", M | V | C | E, ANY, "eventfds, signals, console input"),
+
+	/* Main and the end of the VM. */
+	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted"),
+	CALL("close", M, ANY, "what is not needed any more"),
+	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
+	CALL("munmap", M, ANY, "the C library gives memory back", .unseen = "hardly ever: many and large stacks"),
+	CALL("brk", M, ANY, "the C library gives memory back, or wants a little", .unseen = "no allocation is left, but none should be fatal"),
+	CALL("pread64", M, ANY, "mvmm bench: what its guest has said"),
+
+	/* Any thread. */
+	CALL("clock_gettime", ALL, ANY, "time; main: CPU time of the vCPUs", .unseen = NO_VDSO),
+	CALL("rt_sigreturn", ALL, ANY, "the way out of a signal handler", .unseen = ONLY_CRASH),
+	CALL("rt_sigprocmask", ALL, ANY, "to end, or to restore the terminal"),
+	CALL("restart_syscall", ALL, ANY, "the kernel's own, after SIGSTOP and SIGCONT", .unseen = ONLY_STOPPED),
+	CALL("ioctl", ALL, ARG(1, TIOCGPGRP), "is the terminal ours to restore?", .unseen = ONLY_CRASH),
+	CALL("ioctl", ALL, ARG(1, TCGETS), "the terminal, at SIGCONT", .unseen = ONLY_CRASH),
+	CALL("ioctl", ALL, ARG(1, TCSETS), "the terminal, raw or restored", .unseen = ONLY_CRASH),
+	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same with glibc 2.42", .unseen = "another C library"),
+	CALL("getpgrp|getpgid", ALL, ANY, "is the terminal ours to restore?", .unseen = ONLY_CRASH),
+	CALL("tgkill", ALL, ARG(0, ROLE_OWN_PID), "kicks a vCPU; the signal that a thread dies of", .unseen = ONLY_CRASH),
+	CALL("getpid", ALL, ANY, "of the C library, for that", .unseen = ONLY_CRASH),
+	CALL("gettid", ALL, ANY, "of the C library, for that", .unseen = ONLY_CRASH),
+	CALL("madvise", ALL & ~M, ARG(2, MADV_DONTNEED), "the C library gives a stack back"),
+	CALL("exit", ALL & ~M, ANY, "a thread's end"),
+	CALL("exit_group", ALL, ANY, "the process's end"),
+	{ 0 },
+};
+/* clang-format on */
