@@ -318,6 +318,8 @@ static void H21_many_resets_leave_nothing_behind(void **state)
 		to_driver_ok(rig);
 		assert_int_equal(write_status(rig, 0), 0);
 	}
+	for (unsigned i = 0; i < 100000; i++)
+		assert_int_equal(write_status(rig, 0), 0);
 	assert_int_equal(rig->starts, 1000);
 	assert_int_equal(rig->resets, 1000);
 	rig_free(rig);
