@@ -249,6 +249,24 @@ static void a_command_line_is_taken_whole_or_not_at_all(void **state)
 	guest_free(&mem);
 }
 
+/* What the bytes mean is the kernel's business. */
+static void a_command_line_may_hold_any_byte(void **state)
+{
+	struct guest_memory mem = guest_alloc(RAM, 0);
+	struct boot_entry entry;
+	struct fake_bzimage bz;
+	struct error err;
+	char line[256];
+
+	for (unsigned i = 0; i < 255; i++)
+		line[i] = 1 + i;
+	line[255] = '\0';
+	fake_bzimage_init(&bz);
+	assert_int_equal(boot_bz(&mem, &bz, NULL, line, &entry, &err), 0);
+	assert_memory_equal(guest_at(&mem, X86_CMDLINE, X86_CMDLINE_MAX), line, sizeof(line));
+	guest_free(&mem);
+}
+
 static void an_elf_takes_as_long_a_command_line_as_linux(void **state)
 {
 	struct guest_memory mem = guest_alloc(RAM, 0);
@@ -339,6 +357,7 @@ int main(void)
 		cmocka_unit_test(without_an_initrd_there_is_no_module),
 		cmocka_unit_test(an_elf_without_pvh_gets_a_zero_page_with_a_header),
 		cmocka_unit_test(a_command_line_is_taken_whole_or_not_at_all),
+		cmocka_unit_test(a_command_line_may_hold_any_byte),
 		cmocka_unit_test(an_elf_takes_as_long_a_command_line_as_linux),
 		cmocka_unit_test(other_formats_are_named),
 		cmocka_unit_test(the_bad_file_is_named),

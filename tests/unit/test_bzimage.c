@@ -286,6 +286,29 @@ static void wild_header_fields_are_refused_in_one_line(void **state)
 	guest_free(&mem);
 }
 
+/* A real file of another kind: protocol 2.07, and ASCII text where later headers have fields. */
+static void ipxe_is_refused_for_want_of_a_64_bit_entry(void **state)
+{
+	struct guest_memory mem = guest_alloc(64 * MIB, 0);
+	FILE *f = fopen("/usr/lib/ipxe/ipxe.lkrn", "re");
+	uint8_t *bytes = malloc(MIB);
+	struct kernel k;
+	struct error err;
+	size_t len;
+
+	if (!f) {
+		free(bytes);
+		guest_free(&mem);
+		skip();
+	}
+	len = fread(bytes, 1, MIB, f);
+	fclose(f);
+	assert_error(load_file(bzimage_load, &mem, bytes, len, &k, &err), &err,
+		     "no 64-bit entry (boot protocol 2.07)");
+	free(bytes);
+	guest_free(&mem);
+}
+
 /* Fields nobody but the kernel's own real-mode code reads. */
 static void fields_without_a_meaning_here_may_be_anything(void **state)
 {
@@ -352,6 +375,7 @@ int main(void)
 		cmocka_unit_test(a_kernel_is_never_put_above_4_gib),
 		cmocka_unit_test(every_truncation_is_refused),
 		cmocka_unit_test(wild_header_fields_are_refused_in_one_line),
+		cmocka_unit_test(ipxe_is_refused_for_want_of_a_64_bit_entry),
 		cmocka_unit_test(fields_without_a_meaning_here_may_be_anything),
 		cmocka_unit_test(random_headers_never_reach_outside_memory),
 	};
