@@ -3,7 +3,7 @@
 #   make              build/mvmm                 V=1 shows the commands
 #   make demo         boots Debian's own kernel with a disk
 #   make test         everything CI runs
-#   make lint fuzz bench install     make test-asan test-tsan
+#   make lint fuzz soak bench install     make test-asan test-tsan
 #   STATIC=1          a static binary
 #   SANITIZE=address,undefined | thread          in a build folder of its own
 #   WERROR=1          warnings are errors
@@ -193,15 +193,23 @@ test-tsan: build-tsan
 test-faults: build-tests
 	@tests/run FULL=1 -t 1800 $(faults)
 
+# Hours of what `make test` does for a minute.
+ends := tests/durability/ends tests/durability/powercut
+
+.PHONY: soak
+soak: build-tests
+	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
+	@tests/run FULL=1 -t 7200 $(ends)
+
 .PHONY: test
 test:
 	@$(MAKE) build-tests
-	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all
+	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
 		-t 300 scripts/lint tests/lockfree/run tests/cli/run $(faults) tests/lab/with-kvm \
-		tests/linux/run tests/demo $(asan_mvmm) tests/lab/with-kvm
+		tests/linux/run $(ends) tests/demo $(asan_mvmm) tests/lab/with-kvm
 
 # Side by side with the peers that are installed: see tests/bench/bench for QUICK=1 and the rest.
 bench_tools := $(BUILD)/tests/bench/first_byte $(BUILD)/tests/bench/hello.elf
