@@ -102,4 +102,7 @@ def full():
         GUESTS)
     add(wanted, (Case("disk", n, d, rw, "busy") for n, rw, d in product((1, 7), rws, (1, 32))),
         ON_DISK)
+    add(wanted, (Case(fs, 1, 32, rw, "busy")
+                 for fs, rw in product(("tmpfs", "disk"), ("read", "write"))),
+        ("mvmm-pci", "qemu-pci", "fio-libaio"))
     return wanted

@@ -7,7 +7,7 @@ static void queue_read(struct rig *rig, uint64_t cookie)
 {
 	struct rig_req r = rig_req(rig, 4096);
 
-	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 8 * cookie, 4096, cookie) >= 0);
+	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_IN, 16 * cookie, 4096, cookie) >= 0);
 	rig_kick(rig, 0);
 }
 

@@ -64,10 +64,49 @@ static void prep_rw(struct blk_request *req)
 		iocb->aio_rw_flags = RWF_DSYNC;
 }
 
+/* One for which the kernel would have to do nothing but go on. */
+static bool may_join(const struct blk_request *first, const struct blk_request *req)
+{
+	return req->op == first->op && (req->op == BLK_OP_READ || req->op == BLK_OP_WRITE) &&
+	       req->offset == first->offset + first->group.len && !req->alone && !first->alone &&
+	       req->durable == first->durable && first->group.len + req->len <= BLK_GROUP_MAX &&
+	       first->group.nseg + req->nseg <= VIRTQ_MAX_CHAIN;
+}
+
+/* The group's table is the first's spill table, which begins with the first's own entries. */
+static void join(struct blk_request *first, struct blk_request *req)
+{
+	const struct blk_request *second = first->next;
+	struct blk_group *group = &first->group;
+	struct iocb *iocb = &first->iocb;
+
+	if (!second && first->iov != first->spill)
+		memcpy(first->spill, first->iov, first->nseg * sizeof(*first->iov));
+	memcpy(first->spill + group->nseg, req->iov, req->nseg * sizeof(*req->iov));
+	group->last->next = req;
+	group->last = req;
+	group->nseg += req->nseg;
+	group->len += req->len;
+	iocb->aio_lio_opcode = req->op == BLK_OP_WRITE ? IO_CMD_PWRITEV : IO_CMD_PREADV;
+	iocb->u.c.buf = first->spill;
+	iocb->u.c.nbytes = group->nseg;
+}
+
+static struct blk_request *last_queued(const struct blk_aio *aio)
+{
+	return aio->iocb[(aio->first + aio->queued - 1) % BLK_MAX_DEPTH]->data;
+}
+
 void blk_aio_queue(struct blk_aio *aio, struct blk_request *req)
 {
 	struct iocb *iocb = &req->iocb;
 
+	req->next = NULL;
+	if (aio->queued && may_join(last_queued(aio), req)) {
+		join(last_queued(aio), req);
+		return;
+	}
+	req->group = (struct blk_group){ .last = req, .len = req->len, .nseg = req->nseg };
 	memset(iocb, 0, sizeof(*iocb));
 	iocb->data = req;
 	iocb->aio_fildes = aio->file_fd;

@@ -7,6 +7,10 @@
  * wanted by a thread that sleeps. So requests are *silent* as long as they complete before the
  * thread would sleep (files in memory, disks that polling keeps up with), and where it has to sleep
  * on silent ones all the same, blk_aio_wait() does.
+ *
+ * Neighbours in a batch (READs or WRITEs of which each begins where the one before it ends) become
+ * a group, one iocb: that halves the cost of small sequential I/O. Only one outcome shows how each
+ * of a group fared: all of it done. After any other each is sent again, alone.
  */
 #ifndef MVMM_BLK_AIO_NATIVE_H
 #define MVMM_BLK_AIO_NATIVE_H
@@ -18,6 +22,8 @@
 #include "virtio/blk/request.h"
 
 #define BLK_MAX_DEPTH 256
+/* The largest group of neighbours, in bytes. */
+#define BLK_GROUP_MAX (256U << 10)
 
 struct blk_aio {
 	io_context_t ctx;
@@ -43,17 +49,19 @@ int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error 
 /* Nothing may be in flight: io_destroy() would wait for it, uninterruptibly. Main. */
 void blk_aio_destroy(struct blk_aio *aio);
 
-/* READ, WRITE or FLUSH joins the batch. At most `depth` requests may be queued and in flight. */
+/* READ, WRITE or FLUSH joins the batch, and a group if it may. At most `depth` requests may be queued and in flight. */
 void blk_aio_queue(struct blk_aio *aio, struct blk_request *req);
 
 /*
  * One io_submit() for all that is queued; more only to get past an error. Returns how many the
- * kernel took. On a request that the kernel refuses, *refused is that request, *error its -errno,
- * and the rest stays queued: the caller ends that one and calls again. EAGAIN refuses nobody.
+ * kernel took, a group as one. On one that the kernel refuses, *refused is that request or the first
+ * of that group, *error its -errno, and the rest stays queued: the caller ends it and calls again.
+ * EAGAIN refuses nobody.
  */
 unsigned blk_aio_submit(struct blk_aio *aio, struct blk_request **refused, int *error);
 
-/* Takes up to `max` completions; event.data is the request, event.res bytes or -errno. */
+/* Takes up to `max` completions; event.data is the request or the first of the group, event.res
+ * bytes or -errno. */
 unsigned blk_aio_reap(struct blk_aio *aio, struct io_event *events, unsigned max);
 
 /*

@@ -156,6 +156,7 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 	dp->in_flight++;
 	req->queue = queue;
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
+	req->alone = false;
 	status = blk_request_parse(req, &dp->chain, &dp->limits);
 	if (status == BLK_START && promises(req) && dataplane_has_lost(dp))
 		finish(dp, req, -EIO);
@@ -231,9 +232,25 @@ static bool drain_queues(struct blk_dataplane *dp)
 	return n;
 }
 
+/* Something is wrong with one of a group: let the host say with which. */
+static void dissolve(struct blk_dataplane *dp, struct blk_request *req)
+{
+	struct blk_request *next;
+
+	for (; req; req = next) {
+		next = req->next;
+		req->alone = true;
+		dispatch(dp, req);
+	}
+}
+
 /* Ends a request that io_submit() will not have. */
 static void refuse(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
+	if (req->next) {
+		dissolve(dp, req);
+		return;
+	}
 	/* FDSYNC is younger than the rest of Linux AIO (4.18): then a worker does it. */
 	if (req->op == BLK_OP_FLUSH && error == -EINVAL)
 		blk_pool_queue(&dp->pool, req);
@@ -275,10 +292,34 @@ static bool submit(struct blk_dataplane *dp)
 	return did;
 }
 
+static void finish_whole(struct blk_dataplane *dp, struct blk_request *req)
+{
+	blk_request_advance(req, req->len);
+	finish(dp, req, 0);
+}
+
+static void reaped_group(struct blk_dataplane *dp, struct blk_request *req, long res)
+{
+	struct blk_request *next;
+
+	if (res != (long)req->group.len) {
+		dissolve(dp, req);
+		return;
+	}
+	for (; req; req = next) {
+		next = req->next;
+		finish_whole(dp, req);
+	}
+}
+
 /* `res`: bytes or -errno. A short READ or WRITE goes on with its rest, so that the host says what
  * is wrong; nothing at all is the end of a file that was cut short under us. */
 static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 {
+	if (req->next) {
+		reaped_group(dp, req, res);
+		return;
+	}
 	if (req->op == BLK_OP_FLUSH || res < 0) {
 		executed(dp, req, res < 0 ? (int)res : 0);
 		return;

@@ -50,10 +50,18 @@ struct blk_range {
  * that costs memory only when touched. */
 #define BLK_INLINE_IOV 8
 
+/* Of the first of a group of neighbours that go to the kernel as one: see aio_native.h. */
+struct blk_group {
+	struct blk_request *last;
+	uint32_t len; /* bytes of all */
+	unsigned nseg;
+};
+
 /* The disk's, from a pool made at start; from pop to completion nobody else's. */
 struct blk_request {
 	struct iocb iocb;	  /* native engine; iocb.data is the request */
-	struct blk_request *next; /* free list, or the workers' stack of finished ones */
+	struct blk_request *next; /* free list, the workers' stack of finished ones, or who shares
+				   * the iocb of the first of a group */
 	uint8_t *status;	  /* the guest's status byte; NULL: it gave none */
 	uint64_t in_len;	  /* writable bytes before the status */
 	uint64_t offset;	  /* in the image, bytes, where the rest of the I/O starts */
@@ -66,12 +74,14 @@ struct blk_request {
 	uint8_t op;    /* enum blk_op */
 	bool durable;  /* WRITE: must be on stable storage when it completes */
 	bool silent;   /* its completion rings no eventfd: see aio_native.h */
+	bool alone;    /* must not be merged (again) */
 	uint16_t nseg; /* entries of iov or range */
 	union {
 		struct iovec *iov;	 /* READ, WRITE: the rest */
 		struct blk_range *range; /* DISCARD, WRITE_ZEROES */
 	};
 	struct iovec *spill; /* VIRTQ_MAX_CHAIN entries */
+	struct blk_group group;
 	struct iovec inline_iov[BLK_INLINE_IOV];
 };
 
@@ -93,7 +103,7 @@ void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, 
 #define BLK_START -1
 
 /*
- * Fills `req` (all but iocb, queue, durable, silent, next, spill) from `chain`. BLK_START: it is well
+ * Fills `req` (all but iocb, queue, durable, silent, alone, next, spill, group) from `chain`. BLK_START: it is well
  * formed and must be executed. Otherwise it ends here, with the status returned: refused
  * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
  */
