@@ -199,7 +199,8 @@ ends := tests/durability/ends tests/durability/powercut
 .PHONY: soak
 soak: build-tests
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
-	@tests/run FULL=1 -t 7200 $(ends)
+	@$(MAKE) build-asan
+	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan))
 
 .PHONY: test
 test:
