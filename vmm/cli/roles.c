@@ -6,8 +6,8 @@
  * Calls whose arguments do not matter cost a system call nothing: the kernel keeps a bitmap of them
  * (Linux 5.11). So the calls of the I/O path have no condition; an ioctl has always one.
  *
- * ALL is what any thread does to start, to end, or to die: a fault or a forbidden call is handled on
- * the thread it happens on, and gives the terminal back before the process ends.
+ * The last part is what any thread may need to end, or to die: a fault or a forbidden call is handled
+ * on the thread it happens on, and gives the terminal back before the process ends.
  */
 #include "vmm/cli/roles.h"
 
@@ -26,7 +26,9 @@
 #define E   (1 << ROLE_ENDING)
 #define ALL (M | V | D | W | C | E)
 
-#define IOCTL_TCSETS2 0x402c542b /* of <asm/termbits.h>, which no other header goes with */
+/* Of <asm/termbits.h>, with which no other header of terminals goes. */
+#define IOCTL_TCGETS2 0x802c542a
+#define IOCTL_TCSETS2 0x402c542b
 
 #define ANY	  .by_arg = false
 #define ARG(n, v) .by_arg = true, .arg = (n), .value = (uint32_t)(v)
@@ -34,10 +36,6 @@
 	{                                                                                          \
 		.call = (names), .roles = (who), when, .why = (text), __VA_ARGS__                  \
 	}
-
-#define NO_VDSO	     "only where the host's clock has no vDSO"
-#define ONLY_CRASH   "only a thread that crashes on a terminal"
-#define ONLY_STOPPED "only a thread that SIGSTOP meets in a call with a time limit"
 
 const char *const role_names[ROLE_COUNT] = {
 	[ROLE_MAIN] = "main",	  [ROLE_VCPU] = "vcpu",	      [ROLE_DISK] = "disk",
@@ -52,8 +50,8 @@ const struct role_rule role_rules[] = {
 	CALL("write", ALL, ANY, "interrupts, wake-ups, messages"),
 	CALL("ioctl", V, ARG(1, KVM_RUN), "the guest"),
 	CALL("sched_yield", D, ANY, "to look for work, but not at others' cost"),
-	CALL("io_getevents", D, ANY, "completions where the AIO ring cannot be read",
-	  .unseen = "only where the kernel's AIO ring has another layout"),
+	CALL("io_getevents", D, ANY, "sleep on requests that ring no eventfd",
+	     .unseen = "only where storage takes longer than the disk's thread looks"),
 	CALL("preadv2", D | W, ANY, "a worker's READ; the disk's from the page cache"),
 	CALL("pwritev2", W, ANY, "WRITE"),
 	CALL("pwrite64", W, ANY, "zeroes written one by one"),
@@ -79,26 +77,38 @@ const struct role_rule role_rules[] = {
 	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted"),
 	CALL("close", M, ANY, "what is not needed any more"),
 	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
-	CALL("munmap", M, ANY, "the C library gives memory back", .unseen = "hardly ever: many and large stacks"),
-	CALL("brk", M, ANY, "the C library gives memory back, or wants a little", .unseen = "no allocation is left, but none should be fatal"),
+	CALL("munmap", M, ANY, "the C library gives stacks back",
+	     .unseen = "only of hundreds of vCPUs"),
+	CALL("brk", M, ANY, "memory, should anything still want or free some",
+	     .unseen = "nothing does, but it should not be fatal"),
 	CALL("pread64", M, ANY, "mvmm bench: what its guest has said"),
 
-	/* Any thread. */
-	CALL("clock_gettime", ALL, ANY, "time; main: CPU time of the vCPUs", .unseen = NO_VDSO),
-	CALL("rt_sigreturn", ALL, ANY, "the way out of a signal handler", .unseen = ONLY_CRASH),
-	CALL("rt_sigprocmask", ALL, ANY, "to end, or to restore the terminal"),
-	CALL("restart_syscall", ALL, ANY, "the kernel's own, after SIGSTOP and SIGCONT", .unseen = ONLY_STOPPED),
-	CALL("ioctl", ALL, ARG(1, TIOCGPGRP), "is the terminal ours to restore?", .unseen = ONLY_CRASH),
-	CALL("ioctl", ALL, ARG(1, TCGETS), "the terminal, at SIGCONT", .unseen = ONLY_CRASH),
-	CALL("ioctl", ALL, ARG(1, TCSETS), "the terminal, raw or restored", .unseen = ONLY_CRASH),
-	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same with glibc 2.42", .unseen = "another C library"),
-	CALL("getpgrp|getpgid", ALL, ANY, "is the terminal ours to restore?", .unseen = ONLY_CRASH),
-	CALL("tgkill", ALL, ARG(0, ROLE_OWN_PID), "kicks a vCPU; the signal that a thread dies of", .unseen = ONLY_CRASH),
-	CALL("getpid", ALL, ANY, "of the C library, for that", .unseen = ONLY_CRASH),
-	CALL("gettid", ALL, ANY, "of the C library, for that", .unseen = ONLY_CRASH),
-	CALL("madvise", ALL & ~M, ARG(2, MADV_DONTNEED), "the C library gives a stack back"),
-	CALL("exit", ALL & ~M, ANY, "a thread's end"),
-	CALL("exit_group", ALL, ANY, "the process's end"),
+	/* Any thread: to wait, to end, to die of a fault and give the terminal back, to be told of. */
+	CALL("clock_gettime", M, ANY, "CPU time of the vCPUs"),
+	CALL("clock_gettime", ALL & ~M, ANY, "time",
+	     .unseen = "only where the host's clock has no vDSO"),
+	CALL("restart_syscall", M | V | C | E, ANY,
+	     "the kernel's own, where SIGSTOP and SIGCONT meet a wait",
+	     .unseen = "hardly ever: a stop at the right moment"),
+	CALL("rt_sigreturn", M | V, ANY, "SIGCONT on a terminal; kicks"),
+	CALL("rt_sigprocmask", ALL, ANY, "of the C library, to end or to raise a signal"),
+	CALL("getpid", ALL, ANY, "of the C library, to send a signal"),
+	CALL("gettid", ALL, ANY, "of the C library, to raise a signal"),
+	CALL("tgkill", ALL, ARG(0, ROLE_OWN_PID), "kicks; the signal that a thread dies of"),
+	CALL("ioctl", ALL, ARG(1, TIOCGPGRP), "is the terminal ours to restore?"),
+	CALL("getpgrp|getpgid", ALL, ANY, "is the terminal ours to restore?"),
+	CALL("ioctl", ALL, ARG(1, TCSETS), "the terminal, restored; main: raw again"),
+	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same",
+	     .unseen = "glibc 2.42 and later"),
+	CALL("ioctl", M, ARG(1, TCGETS), "the terminal of another job, once it is ours",
+	     .unseen = "only an mvmm started in the background and then fetched"),
+	CALL("ioctl", M, ARG(1, IOCTL_TCGETS2), "the same",
+	     .unseen = "glibc 2.42 and later"),
+	CALL("madvise", ALL & ~(M | W), ARG(2, MADV_DONTNEED), "of the C library, at a thread's end"),
+	CALL("exit", ALL & ~(M | W), ANY, "a thread's end; workers end with the process"),
+	CALL("exit_group", M | E, ANY, "the end"),
+	CALL("exit_group", ALL & ~(M | E), ANY, "the end, after a call that is not on this list",
+	     .unseen = "no run does"),
 	{ 0 },
 };
 /* clang-format on */
