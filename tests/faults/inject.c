@@ -2,7 +2,8 @@
 /*
  * Runs a command in which chosen system calls fail, and tells how it ended.
  *
- *	inject [-l FILE] [-f CALL:N:ERROR] [-t] [-p FILE] [-w SECONDS] COMMAND [ARGUMENT ...]
+ *	inject [-l FILE] [-f CALL:N:ERROR] [-t [-q] [-H MS]] [-p FILE] [-w SECONDS]
+ *		COMMAND [ARGUMENT ...]
  *
  *	-l FILE			lists the calls, one "NAME" per line, in the order in which they came
  *	-f CALL:N:ERROR		the N-th CALL of the whole process is not done and fails with ERROR, a
@@ -10,6 +11,8 @@
  *				Up to eight times
  *	-t			stdin and stdout are a terminal of the command's own; what it prints
  *				is passed on, and its settings before and after are compared
+ *	-q			and nobody reads what is printed there
+ *	-H MS			and it hangs up after so long
  *	-p FILE			writes the command's process id
  *	-w SECONDS		kills everything after so long (20)
  *
@@ -106,6 +109,8 @@ struct inject {
 	FILE *list;
 	const char *pid_file;
 	int limit_ms;
+	int hangup_ms; /* 0: never */
+	bool quiet;
 	int listener;
 	int master, slave; /* -1: no terminal */
 	struct termios before;
@@ -302,6 +307,8 @@ static void start(struct inject *in, char **argv)
 		die("fork");
 	if (!in->child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGINT, SIG_DFL); /* a shell's background jobs ignore them */
+		signal(SIGQUIT, SIG_DFL);
 		take_terminal(in);
 		fd = install(in);
 		send_fd(socket[1], fd);
@@ -390,7 +397,7 @@ static void pass_on(const struct inject *in)
 	char buf[4096];
 	ssize_t n;
 
-	while (in->master >= 0 && (n = read(in->master, buf, sizeof(buf))) > 0)
+	while (in->master >= 0 && !in->quiet && (n = read(in->master, buf, sizeof(buf))) > 0)
 		if (write(STDOUT_FILENO, buf, n) != n)
 			return;
 }
@@ -410,19 +417,28 @@ static bool others_end(struct inject *in, uint64_t until)
 	return false;
 }
 
+static void hang_up(struct inject *in)
+{
+	close(in->slave);
+	close(in->master);
+	in->master = in->slave = -1;
+}
+
 /* The command's wait status, or -1 when its time is over. */
 static int watch(struct inject *in)
 {
-	const uint64_t end = now_ms() + in->limit_ms;
-	struct pollfd pfd[2] = {
-		{ .fd = in->listener, .events = POLLIN },
-		{ .fd = in->master, .events = POLLIN },
-	};
+	const uint64_t begin = now_ms();
+	struct pollfd pfd[2] = { { .fd = in->listener, .events = POLLIN }, { .events = POLLIN } };
 	int status;
 
 	while (waitpid(in->child, &status, WNOHANG) != in->child) {
-		if (now_ms() > end)
+		const uint64_t ms = now_ms() - begin;
+
+		if (ms > (uint64_t)in->limit_ms)
 			return -1;
+		if (in->hangup_ms && ms > (uint64_t)in->hangup_ms && in->master >= 0)
+			hang_up(in);
+		pfd[1].fd = in->quiet ? -1 : in->master;
 		if (poll(pfd, 2, 5) <= 0)
 			continue;
 		if (pfd[0].revents & POLLIN)
@@ -469,8 +485,8 @@ static void report(struct inject *in, int status, uint64_t ms)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: inject [-l FILE] [-f CALL:N[+]:ERROR] [-t] [-p FILE] [-w SECONDS] "
-			"COMMAND [ARGUMENT ...]\n");
+	fprintf(stderr, "usage: inject [-l FILE] [-f CALL:N[+]:ERROR] [-t [-q] [-H MS]] [-p FILE] "
+			"[-w SECONDS] COMMAND [ARGUMENT ...]\n");
 	exit(125);
 }
 
@@ -510,13 +526,17 @@ int main(int argc, char **argv)
 	uint64_t begin;
 	int opt, status;
 
-	while ((opt = getopt(argc, argv, "+l:f:tp:w:")) != -1) {
+	while ((opt = getopt(argc, argv, "+l:f:tqH:p:w:")) != -1) {
 		if (opt == 'l' && !(in.list = fopen(optarg, "we")))
 			die(optarg);
 		else if (opt == 'f')
 			parse_fault(&in, optarg);
 		else if (opt == 't')
 			open_terminal(&in);
+		else if (opt == 'q')
+			in.quiet = true;
+		else if (opt == 'H')
+			in.hangup_ms = atoi(optarg);
 		else if (opt == 'p')
 			in.pid_file = optarg;
 		else if (opt == 'w')
