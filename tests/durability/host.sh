@@ -9,6 +9,7 @@
 #	records.kills=N			so many times, load and then `kill -9` mvmm, and look
 #	records.load=mvmm|mvmm-nosync	then load until the power goes
 #	records.seed=N			with this seed
+#	records.cpus=N			so many of the guest's, and queues of each disk
 #
 # Each disk is alone on a file system, and that on a disk of the machine: no other's sync helps it.
 #
@@ -18,6 +19,8 @@
 #	d	cache=writeback		the guest expects every write to be durable
 #	e	cache=none		the guest has an ext4 there, and writes to a file
 #	f	cache=writeback		the guest has an ext4 there, and writes to a file
+#
+# Small letters and capitals are two writers on the same disk: one's syncs meet the other's writes.
 set -u
 
 letters="a b c d e f"
@@ -60,12 +63,11 @@ judge() {
 # What a guest that boots again would do first: preen, which mends what a journal leaves to be mended
 # and nothing that is half-done. Then all is in order.
 check_ext4() {
-	image=$1
-	tool e2fsck -fp "$image" >$tmp/fsck 2>&1
-	[ $? -le 1 ] && tool e2fsck -fn "$image" >>$tmp/fsck 2>&1
+	tool e2fsck -fp "$1" >$tmp/fsck 2>&1
+	[ $? -le 1 ] && tool e2fsck -fn "$1" >>$tmp/fsck 2>&1
 	judge "$2: e2fsck after the journal's replay" $tmp/fsck $?
-	rm -f $tmp/file
-	tool debugfs -R "dump /records $tmp/file" "$image" >/dev/null 2>&1
+	tool debugfs -R "dump /records $tmp/file.$disk" "$1" >/dev/null 2>&1
+	: >"$tmp/looked.$disk"
 }
 
 # look WHEN SEED LETTERLAST...
@@ -73,17 +75,20 @@ look() {
 	when=$1
 	seed=$2
 	shift 2
+	rm -f $tmp/looked.* $tmp/file.*
 	for each; do
 		letter=${each%"${each#?}"}
-		image=/host/$letter/disk.img
-		file=$image
-		case $letter in
+		disk=$(echo "$letter" | tr A-F a-f)
+		file=/host/$disk/disk.img
+		mib=0
+		[ "$letter" = "$disk" ] || mib=17
+		case $disk in
 		e | f)
-			check_ext4 "$image" "$when $letter"
-			file=$tmp/file
+			[ -e "$tmp/looked.$disk" ] || check_ext4 "$file" "$when $disk"
+			file=$tmp/file.$disk
 			;;
 		esac
-		./records check "$file" "$seed" "${each#?}" >$tmp/check 2>&1
+		./records check "$file" $mib "$seed" "${each#?}" >$tmp/check 2>&1
 		judge "$when $letter: records" $tmp/check $?
 	done
 }
@@ -103,7 +108,7 @@ disks() {
 images() {
 	for letter in $letters; do
 		rm -f "/host/$letter/disk.img"
-		truncate -s 32M "/host/$letter/disk.img"
+		truncate -s 64M "/host/$letter/disk.img"
 	done
 	for letter in e f; do
 		tool mke2fs -q -F -t ext4 -E nodiscard,lazy_itable_init=0 -J size=4 \
@@ -118,19 +123,20 @@ run() {
 	append="quiet records.seed=$2"
 	shift 2
 	# shellcheck disable=SC2046 # several words
-	exec "./$binary" run --kernel vmlinuz --initrd cpio --append "$append" $(disks) "$@" </dev/null
+	exec "./$binary" run --kernel vmlinuz --initrd cpio --append "$append" --cpus "$(option cpus)" \
+		$(disks) "$@" </dev/null
 }
 
 # The last record that each writer told of.
 last_of() {
-	tr -d '\r' <"$1" | grep -E '^[a-f][0-9]+$' | awk '
+	tr -d '\r' <"$1" | grep -E '^[a-fA-F][0-9]+$' | awk '
 		{ last[substr($0, 1, 1)] = substr($0, 2) }
-		END { for (letter in last) print letter last[letter] }' | sort
+		END { for (letter in last) print letter last[letter] }' | sort -f
 }
 
 # Every writer has told of a few.
 loaded() {
-	last_of "$1" | awk '{ if (substr($0, 2) > 20) n++ } END { exit n < 6 }'
+	last_of "$1" | awk '{ if (substr($0, 2) > 10) n++ } END { exit n < 12 }'
 }
 
 # kill_one ROUND: `kill -9` of mvmm takes nothing with it but the guest

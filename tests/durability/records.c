@@ -2,13 +2,13 @@
 /*
  * Writes records that are told of when they are durable, and looks later whether they are there:
  *
- *	records write PATH SEED TAG [through]	for ever, or until something fails
- *	records check PATH SEED LAST		all up to record LAST were told of
+ *	records write PATH MIB SEED TAG [through]	for ever, or until something fails
+ *	records check PATH MIB SEED LAST		all up to record LAST were told of
  *
  * Record N is a block of 4 KiB that follows from SEED and N alone, so that finding it proves that
- * just this one was written, whole. Odd ones go each to a place of its own, spread over 16 MiB:
- * where the file is sparse, the host has to remember new metadata to find them again. Even ones
- * overwrite one of 64 places in turn: only the data matters there.
+ * just this one was written, whole. From MIB on, odd ones go each to a place of its own, spread over
+ * 16 MiB: where the file is sparse, the host has to remember new metadata to find them again. Even
+ * ones overwrite one of 64 places in turn: only the data matters there.
  *
  * `write` writes one to four, calls fdatasync(), prints TAG and the number of the last, and so on;
  * `through` leaves fdatasync() out, for disks that promise the same for each write. It runs in a
@@ -55,12 +55,12 @@ static void fill(uint64_t *data, uint64_t seed, uint64_t n)
 		data[i] = next_random(&state);
 }
 
-static off_t offset_of(uint64_t n)
+static off_t offset_of(off_t base, uint64_t n)
 {
 	/* An odd factor: each place once, neighbours far apart. */
 	const uint64_t place = n % 2 ? REUSED + n / 2 * 1307 % OWN : n / 2 % REUSED;
 
-	return (off_t)place * BLOCK;
+	return base + (off_t)place * BLOCK;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -80,10 +80,10 @@ static int open_to_write(const char *path)
 	return fd;
 }
 
-static void put(int fd, uint64_t seed, uint64_t n)
+static void put(int fd, off_t base, uint64_t seed, uint64_t n)
 {
 	fill(block, seed, n);
-	if (pwrite(fd, block, BLOCK, offset_of(n)) != BLOCK)
+	if (pwrite(fd, block, BLOCK, offset_of(base, n)) != BLOCK)
 		die("pwrite");
 }
 
@@ -97,14 +97,14 @@ static void tell(const char *tag, uint64_t n)
 		die("cannot tell");
 }
 
-static void write_records(const char *path, uint64_t seed, const char *tag, int through)
+static void write_records(const char *path, off_t base, uint64_t seed, const char *tag, int through)
 {
 	const int fd = open_to_write(path);
 	uint64_t state = seed + 1, n = 0;
 
 	while (n + 4 <= MAX_LAST) {
 		for (unsigned left = 1 + next_random(&state) % 4; left; left--)
-			put(fd, seed, ++n);
+			put(fd, base, seed, ++n);
 		if (!through && fdatasync(fd))
 			die("fdatasync");
 		tell(tag, n);
@@ -148,7 +148,7 @@ static void read_block(int fd, off_t off)
 	memset((char *)found + ret, 0, BLOCK - ret); /* behind the end of a file */
 }
 
-static int check_records(const char *path, uint64_t seed, uint64_t last)
+static int check_records(const char *path, off_t base, uint64_t seed, uint64_t last)
 {
 	const int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint64_t lost = 0;
@@ -158,7 +158,7 @@ static int check_records(const char *path, uint64_t seed, uint64_t last)
 	if (last > MAX_LAST)
 		die("there are no so many records");
 	for (uint64_t n = 1; n <= last; n++) {
-		read_block(fd, offset_of(n));
+		read_block(fd, offset_of(base, n));
 		if (is_there(seed, n))
 			continue;
 		if (++lost <= 3)
@@ -171,11 +171,18 @@ static int check_records(const char *path, uint64_t seed, uint64_t last)
 
 int main(int argc, char **argv)
 {
-	if (argc >= 5 && !strcmp(argv[1], "write"))
-		write_records(argv[2], strtoull(argv[3], NULL, 0), argv[4], argc > 5);
-	else if (argc == 5 && !strcmp(argv[1], "check"))
-		return check_records(argv[2], strtoull(argv[3], NULL, 0),
-				     strtoull(argv[4], NULL, 0));
-	fprintf(stderr, "usage: records write PATH SEED TAG [through] | check PATH SEED LAST\n");
+	off_t base;
+	uint64_t seed;
+
+	if (argc >= 6) {
+		base = strtoll(argv[3], NULL, 0) << 20;
+		seed = strtoull(argv[4], NULL, 0);
+		if (!strcmp(argv[1], "write"))
+			write_records(argv[2], base, seed, argv[5], argc > 6);
+		else if (!strcmp(argv[1], "check"))
+			return check_records(argv[2], base, seed, strtoull(argv[5], NULL, 0));
+	}
+	fprintf(stderr, "usage: records write PATH MIB SEED TAG [through]\n"
+			"       records check PATH MIB SEED LAST\n");
 	return 2;
 }
