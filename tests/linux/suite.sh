@@ -211,6 +211,8 @@ resets() {
 	boot $flags --cpus 2 --disk "$dir/data.img" --disk "$dir/more.img"
 	ended 0 poweroff
 	on_host vda "$dir/data.img"
+	[ "$transport" != pci ] || check "disks that lost bus mastering stopped" \
+		grep -q 'vda: bus mastering switched off' "$dir/stderr"
 }
 
 pvh() {
