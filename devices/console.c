@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "vmm/log.h"
+#include "vmm/thread_signals.h"
 
 /* Bytes per write(2): room in the ring comes back in pieces no larger than this, and a pipe takes
  * that many at once or none (PIPE_BUF). */
@@ -208,35 +209,19 @@ static void *console_thread(void *arg)
 	return NULL;
 }
 
-/* All signals but those a fault raises: a fault that is blocked kills without its handler, and the
- * handler is what gives the terminal back. */
-static void block_signals(sigset_t *old)
-{
-	sigset_t set;
-
-	sigfillset(&set);
-	sigdelset(&set, SIGSEGV);
-	sigdelset(&set, SIGBUS);
-	sigdelset(&set, SIGILL);
-	sigdelset(&set, SIGFPE);
-	sigdelset(&set, SIGABRT);
-	sigdelset(&set, SIGSYS);
-	sigdelset(&set, SIGTRAP);
-	pthread_sigmask(SIG_SETMASK, &set, old);
-}
-
 static int start_thread(struct console *con)
 {
 	const size_t min = PTHREAD_STACK_MIN;
 	pthread_attr_t attr;
-	sigset_t old;
+	sigset_t blocked, old;
 	int ret;
 
 	ret = pthread_attr_init(&attr);
 	if (ret)
 		return ret;
 	pthread_attr_setstacksize(&attr, min > CONSOLE_STACK ? min : CONSOLE_STACK);
-	block_signals(&old);
+	thread_signals(&blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
 	ret = pthread_create(&con->thread, &attr, console_thread, con);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);

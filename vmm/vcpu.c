@@ -26,6 +26,7 @@
 
 #include "vmm/arch.h"
 #include "vmm/kvm.h"
+#include "vmm/thread_signals.h"
 
 #define KICK_SIGNAL SIGRTMIN
 #define VCPU_STACK  (128 << 10)
@@ -264,18 +265,6 @@ static void set_affinity(pthread_attr_t *attr, int cpu)
 	pthread_attr_setaffinity_np(attr, sizeof(set), &set);
 }
 
-/* All but the kick, and those that a thread raises by what it does: blocked, they would kill without
- * their handler, which is what gives the terminal back. */
-static void blocked_signals(sigset_t *set)
-{
-	static const int own[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
-
-	sigfillset(set);
-	sigdelset(set, KICK_SIGNAL);
-	for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		sigdelset(set, own[i]);
-}
-
 static int create_thread(struct vcpu *vcpu)
 {
 	struct sigaction action = { .sa_handler = on_kick };
@@ -290,7 +279,8 @@ static int create_thread(struct vcpu *vcpu)
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
 	if (vcpu->cpu >= 0)
 		set_affinity(&attr, vcpu->cpu);
-	blocked_signals(&blocked);
+	thread_signals(&blocked);
+	sigdelset(&blocked, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &blocked, &old);
 	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -8,22 +8,10 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 
+#include "vmm/thread_signals.h"
+
 /* Address space, of which a few pages get touched. */
 #define STACK_SIZE (128U << 10)
-
-/*
- * Signals are main's business: a disk's thread must not be interrupted in a system call, nor run a
- * handler. What a thread does to itself cannot be put off and keeps its default: a fault still
- * dumps core, a forbidden system call still reaches the sandbox's reporter.
- */
-static void thread_signals(sigset_t *set)
-{
-	static const int own[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
-
-	sigfillset(set);
-	for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		sigdelset(set, own[i]);
-}
 
 static int set_attributes(pthread_attr_t *attr, int cpu)
 {

@@ -24,6 +24,7 @@
 #include "vmm/cli/clock.h"
 #include "vmm/cli/report.h"
 #include "vmm/log.h"
+#include "vmm/thread_signals.h"
 
 #define HURRY_MS	   900 /* all of a hurried end, closing line included, within a second */
 #define PATIENT_MS	   30000
@@ -151,11 +152,15 @@ static void *guard_main(void *arg)
 static int create_guard(struct ending *e)
 {
 	pthread_attr_t attr;
+	sigset_t blocked, old;
 	int ret;
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, GUARD_STACK);
+	thread_signals(&blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
 	ret = pthread_create(&e->guard, &attr, guard_main, e);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return ret;
 }

@@ -75,6 +75,7 @@ const struct role_rule role_rules[] = {
 
 	/* Main and the end of the VM. */
 	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted"),
+	CALL("pause|ppoll", M, ANY, "the other thread ends the process"),
 	CALL("close", M, ANY, "what is not needed any more"),
 	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
 	CALL("munmap", M, ANY, "the C library gives stacks back",
@@ -98,12 +99,9 @@ const struct role_rule role_rules[] = {
 	CALL("ioctl", ALL, ARG(1, TIOCGPGRP), "is the terminal ours to restore?"),
 	CALL("getpgrp|getpgid", ALL, ANY, "is the terminal ours to restore?"),
 	CALL("ioctl", ALL, ARG(1, TCSETS), "the terminal, restored; main: raw again"),
-	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same",
-	     .unseen = "glibc 2.42 and later"),
-	CALL("ioctl", M, ARG(1, TCGETS), "the terminal of another job, once it is ours",
-	     .unseen = "only an mvmm started in the background and then fetched"),
-	CALL("ioctl", M, ARG(1, IOCTL_TCGETS2), "the same",
-	     .unseen = "glibc 2.42 and later"),
+	CALL("ioctl", ALL, ARG(1, TCGETS), "of the C library, to see whether that worked"),
+	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same", .unseen = "glibc 2.42 and later"),
+	CALL("ioctl", ALL, ARG(1, IOCTL_TCGETS2), "the same", .unseen = "glibc 2.42 and later"),
 	CALL("madvise", ALL & ~(M | W), ARG(2, MADV_DONTNEED), "of the C library, at a thread's end"),
 	CALL("exit", ALL & ~(M | W), ANY, "a thread's end; workers end with the process"),
 	CALL("exit_group", M | E, ANY, "the end"),
