@@ -12,23 +12,10 @@
 #include <unistd.h>
 
 #include "vmm/arch.h"
+#include "vmm/log.h"
 #include "vmm/vcpu.h"
 
 #define REPORT_MAX 8192
-
-static void write_all(const char *text, size_t len)
-{
-	while (len) {
-		ssize_t n = write(STDERR_FILENO, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return;
-		text += n;
-		len -= n;
-	}
-}
 
 /* Unbuffered: stdio would allocate its buffer at the first write. */
 int vcpu_report_open(struct vm *vm, struct error *err)
@@ -63,7 +50,7 @@ static void print_report(struct vcpu *vcpu, const char *reason)
 	arch_vcpu_dump(vcpu, out);
 	len = ftell(out);
 	if (len > 0)
-		write_all(vcpu->vm->report_text, len);
+		log_raw(vcpu->vm->report_text, len);
 }
 
 static void end_with_report(struct vcpu *vcpu, enum vm_end end, uint32_t value, const char *reason)

@@ -8,6 +8,8 @@
  */
 #include "vmm/log.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,8 @@
 #include <unistd.h>
 
 #define LOG_LINE	  1024
+#define LOG_PIECE	  4096 /* PIPE_BUF: a pipe with room takes as much at once */
+#define LOG_WAIT_MS	  100
 #define LOG_GUEST_SECONDS 10
 
 static _Atomic bool verbose_on;
@@ -22,6 +26,35 @@ static _Atomic bool verbose_on;
 void log_set_verbose(bool on)
 {
 	atomic_store_explicit(&verbose_on, on, memory_order_relaxed);
+}
+
+/*
+ * A reader that has stopped (a full pipe, a terminal after Ctrl-S) must stop nobody: a vCPU here holds
+ * its device's lock, and main would not even hear SIGTERM.
+ */
+static bool has_room(void)
+{
+	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int n;
+
+	do {
+		n = poll(&pfd, 1, LOG_WAIT_MS);
+	} while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+void log_raw(const char *text, size_t len)
+{
+	while (len && has_room()) {
+		ssize_t n = write(STDERR_FILENO, text, len < LOG_PIECE ? len : LOG_PIECE);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) /* nobody is left to be told when stderr itself fails */
+			return;
+		text += n;
+		len -= n;
+	}
 }
 
 static size_t clamp(int n, size_t room)
@@ -42,9 +75,7 @@ static void write_line(const char *kind, const char *suffix, const char *fmt, va
 	memcpy(line + n, suffix, tail - 1);
 	n += tail - 1;
 	line[n++] = '\n';
-	/* Nobody is left to be told when stderr itself fails. */
-	if (write(STDERR_FILENO, line, n) < 0)
-		return;
+	log_raw(line, n);
 }
 
 #define WRITE_LINE(kind, suffix, fmt)                                                              \

@@ -3,13 +3,15 @@
  * Messages on stderr, one write(2) per line, each starting with "mvmm: ".
  *
  * Any thread but a disk's may log: the dataplane counts and lets others speak. What a guest can
- * trigger goes through log_guest(), which a hostile guest cannot turn into a flood.
+ * trigger goes through log_guest(), which a hostile guest cannot turn into a flood. What stderr does
+ * not take within a tenth of a second is lost: nobody waits for a reader that has stopped.
  */
 #ifndef MVMM_LOG_H
 #define MVMM_LOG_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Set once, before any thread starts. log_verbose() is silent without it. */
@@ -19,6 +21,9 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* `text` as it is, newlines included. */
+void log_raw(const char *text, size_t len);
 
 /* A budget of LOG_GUEST_BURST lines per 10 seconds for one source; zero-initialised. */
 #define LOG_GUEST_BURST 5

@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/log.h"
@@ -191,6 +193,41 @@ static void guest_messages_stop_and_say_so(void **state)
 	close(cap.fd);
 }
 
+static bool is_empty(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) == 0;
+}
+
+/* F20: a full pipe. What cannot be said in time is lost, and what comes later is not. */
+static void a_reader_that_has_stopped_holds_nobody_up(void **state)
+{
+	const int saved = dup(STDERR_FILENO);
+	char buf[65536] = "";
+	time_t begin;
+	int fd[2];
+
+	assert_int_equal(pipe(fd), 0);
+	fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	assert_int_equal(fcntl(fd[1], F_SETPIPE_SZ, sizeof(buf)), sizeof(buf));
+	assert_int_equal(write(fd[1], buf, sizeof(buf)), sizeof(buf));
+	dup2(fd[1], STDERR_FILENO);
+	begin = time(NULL);
+	log_info("lost");
+	log_raw(buf, 10000);
+	assert_true(time(NULL) - begin < 5);
+	while (!is_empty(fd[0]))
+		assert_true(read(fd[0], buf, sizeof(buf)) > 0);
+	log_info("heard");
+	dup2(saved, STDERR_FILENO);
+	assert_int_equal(read(fd[0], buf, sizeof(buf)), 12);
+	assert_memory_equal(buf, "mvmm: heard\n", 12);
+	close(saved);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +240,7 @@ int main(void)
 		cmocka_unit_test(a_zeroed_limit_works_in_window_zero),
 		cmocka_unit_test(threads_share_one_budget),
 		cmocka_unit_test(guest_messages_stop_and_say_so),
+		cmocka_unit_test(a_reader_that_has_stopped_holds_nobody_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include "vmm/cli/control.h"
 
 #include <poll.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -53,7 +53,7 @@ static void escape_pressed(void *opaque, enum escape_action action)
 	else if (action == ESCAPE_STATUS)
 		print_status(c);
 	else if (action == ESCAPE_HELP)
-		fputs(escape_help(), stderr);
+		log_raw(escape_help(), strlen(escape_help()));
 }
 
 static void watch_disks(struct machine *m)
