@@ -220,6 +220,7 @@ static int run(struct bench *b, struct error *err)
 		control.tick = show_progress;
 	ending.started = b->last_ms = clock_ms();
 	control.limit = ending.started + b->opt.time_ms + GRACE_MS;
+	process_hold_signals();
 	if (launch(b->machine, &ending, err))
 		return STATUS_ERROR;
 	control_run(&control);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signals and limits of the process. Main, before any thread; knows no machine. */
+/* Signals and limits of the process. Main; knows no machine. */
 #include "vmm/cli/process.h"
 
 #include <errno.h>
@@ -18,9 +18,16 @@ int process_take_signals(struct error *err)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signals_that_end(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? error_set(err, errno, "signalfd") : fd;
+}
+
+void process_hold_signals(void)
+{
+	sigset_t set;
+
+	signals_that_end(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 void process_raise_fd_limit(void)

@@ -69,8 +69,10 @@ static int run_machine(struct run *run, struct error *err)
 		.signal_fd = run->signal_fd,
 		.restart = run->opt->restart,
 	};
-	int ret = terminal_open(&run->term, run->input_fd);
+	int ret;
 
+	process_hold_signals();
+	ret = terminal_open(&run->term, run->input_fd);
 	if (ret) {
 		error_set(err, -ret, "terminal: cannot set raw mode");
 		return STATUS_ERROR;
