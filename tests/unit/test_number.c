@@ -54,6 +54,7 @@ static void numbers_keep_to_their_range(void **state)
 	assert_true(number_parse("-1", 0, UINT64_MAX, &n) < 0);
 	assert_true(number_parse("1x", 0, 4, &n) < 0);
 	assert_true(number_parse("0x", 0, 4, &n) < 0);
+	assert_true(number_parse("0x0x4", 0, 4, &n) < 0);
 	assert_true(number_parse("f", 0, 100, &n) < 0);
 	assert_int_equal(n, 42);
 }

@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* strtoull() alone takes blanks and signs, and turns "-1" into a huge number. */
+/* strtoull() alone takes blanks, signs and, in base 16, an 0x of its own, and turns "-1" into a huge
+ * number. */
 static int parse_digits(const char *text, int base, uint64_t *out, char **end)
 {
-	if (!isxdigit((unsigned char)text[0]))
+	if (!isxdigit((unsigned char)text[0]) ||
+	    (base == 16 && toupper((unsigned char)text[1]) == 'X'))
 		return -EINVAL;
 	errno = 0;
 	*out = strtoull(text, end, base);
