@@ -56,7 +56,6 @@ static void print_report(struct vcpu *vcpu, const char *reason)
 static void end_with_report(struct vcpu *vcpu, enum vm_end end, uint32_t value, const char *reason)
 {
 	struct vm *vm = vcpu->vm;
-
 	const bool panicked = end == VM_END_CRASH && atomic_load(&vm->panicked);
 
 	/* A guest on its way out through a reset may triple-fault on another vCPU: no news. Nor is it

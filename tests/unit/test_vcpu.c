@@ -27,7 +27,7 @@
 #define MAX_STEPS 4
 
 /* One return of KVM_RUN: fills `run`, and returns 0 or -errno. */
-typedef int step_fn(struct kvm_run *run);
+typedef int (*step_fn)(struct kvm_run *run);
 
 struct rig {
 	struct vm vm;
@@ -39,7 +39,7 @@ struct rig {
 
 /* Of the thread that runs in KVM_RUN only, and constant while it does. */
 static struct {
-	step_fn *step[MAX_STEPS + 1];
+	step_fn step[MAX_STEPS + 1];
 	_Atomic unsigned next[2];
 	struct kvm_run *run[2];
 } script;
@@ -101,6 +101,7 @@ static struct rig *rig_new(void)
 	rig->vm.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	rig->vm.stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	rig->vm.vcpu = rig->vcpu;
+	assert_int_equal(vcpu_report_open(&rig->vm, NULL), 0);
 	assert_int_equal(bus_add(&rig->vm.pio, "port", PORT, 8, &port_ops, rig, NULL), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		void *run = mmap(NULL, RUN_SIZE, PROT_READ | PROT_WRITE,
@@ -134,6 +135,7 @@ static void run(struct rig *rig, unsigned n)
 	rig->saved_stderr = dup(STDERR_FILENO);
 	dup2(rig->stderr_fd, STDERR_FILENO);
 	assert_int_equal(vm_start_vcpus(&rig->vm, &err), 0);
+	vm_release_vcpus(&rig->vm);
 	for (unsigned i = 0; i < 10000 && !all_said(n) && !vm_end_reason(&rig->vm, NULL); i++)
 		usleep(1000);
 	vm_stop_vcpus(&rig->vm);
@@ -163,6 +165,7 @@ static void rig_free(struct rig *rig)
 {
 	for (unsigned i = 0; i < 2; i++)
 		munmap(rig->vcpu[i].run, RUN_SIZE);
+	vcpu_report_close(&rig->vm);
 	close(rig->vm.event_fd);
 	close(rig->vm.stop_fd);
 	close(rig->stderr_fd);
@@ -230,7 +233,7 @@ static int host_error(struct kvm_run *run)
 static void H31_an_exit_that_leads_nowhere_ends_the_vm_with_one_report(void **state)
 {
 	static const struct {
-		step_fn *step;
+		step_fn step;
 		enum vm_end end;
 		uint32_t value;
 		const char *says;
