@@ -75,6 +75,12 @@ static void look_at_host(struct sandbox *sb)
 	}
 }
 
+/* It is there, and there is no room for it now: that is no reason to do without. */
+static bool is_shortage(int code)
+{
+	return code == EMFILE || code == ENFILE || code == ENOMEM;
+}
+
 int sandbox_init(struct sandbox *sb, enum sandbox_mode mode, const struct sandbox_program *program,
 		 unsigned nroles, struct error *err)
 {
@@ -85,6 +91,8 @@ int sandbox_init(struct sandbox *sb, enum sandbox_mode mode, const struct sandbo
 	if (SANITIZED || mode == SANDBOX_OFF)
 		return 0;
 	look_at_host(sb);
+	if (sb->missing && is_shortage(sb->why))
+		return error_set(err, sb->why, "sandbox: cannot be prepared");
 	if (sb->missing && mode == SANDBOX_STRICT)
 		return error_set(err, sb->why, "--sandbox 'strict': this host's kernel has no %s",
 				 sb->missing);
