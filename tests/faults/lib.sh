@@ -9,9 +9,9 @@
 # shellcheck disable=SC2034 # some of it is the sourcing script's
 set -u
 
-mvmm=$(realpath "${MVMM:-build/mvmm}")
-payload=$(realpath "${PAYLOADS:-build/tests/guest}")/payload.elf
-inject=$(realpath "${INJECT:-build/tests/faults/inject}")
+mvmm=$(realpath -m "${MVMM:-build/mvmm}")
+payload=$(realpath -m "${PAYLOADS:-build/tests/guest}")/payload.elf
+inject=$(realpath -m "${INJECT:-build/tests/faults/inject}")
 full=${FULL:-}
 
 skip_all() {
