@@ -91,6 +91,35 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 unit: $(unit)
 dataplane: $(dptest) $(dpload)
 
+# Fuzz targets, with libFuzzer as main() (`make fuzz`) or with one that replays a corpus. Some stand
+# in the way of calls inside the library.
+fuzz_names := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzzers    := $(fuzz_names:%=$(BUILD)/tests/fuzz/fuzz_%)
+replays    := $(fuzz_names:%=$(BUILD)/tests/fuzz/replay_%)
+fuzz_common = $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/loads.o $(BUILD)/libmvmm.a
+fuzz_wrap_kernel := bzimage_load elf_load
+fuzz_wrap_mmio := log_guest
+fuzz_wrap_pci := log_guest
+fuzz_wrap_ring := virtq_start virtq_pop virtq_push virtq_publish virtq_disable_notify \
+	virtq_enable_notify dataplane_poll_once iov_read
+
+.PHONY: fuzzers replays
+fuzzers: $(fuzzers)
+replays: $(replays)
+$(fuzzers): $(BUILD)/tests/fuzz/fuzz_%: $(fuzz_common)
+$(replays): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/replay.o $(fuzz_common)
+$(fuzzers) $(replays):
+	$(say) FUZZ $@
+	$(Q)$(CC) $(all_ldflags) $(fuzz_wrap_$(word 2,$(subst _, ,$(@F))):%=-Wl,--wrap=%) -o $@ \
+		$(filter %.o,$^) $(BUILD)/libmvmm.a $(libs)
+
+# Only what is tested leads libFuzzer. In virtio/ it may also change what a guest's other vCPU could:
+# memory between two loads of the device.
+ifneq ($(findstring fuzzer,$(SANITIZE)),)
+$(BUILD)/tests/fuzz/%.o: private all_cflags += -fno-sanitize=fuzzer
+$(BUILD)/virtio/%.o: private all_cflags += -fsanitize-coverage=trace-loads
+endif
+
 # Freestanding guests at fixed addresses, booted by PVH or, without its note, by the 64-bit entry:
 # guest/ is their library, guest/bench what `mvmm bench` boots, tests/guest/payload a guest of tests.
 guest_cflags := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes \
@@ -153,7 +182,7 @@ $(inject): tests/faults/inject.c
 # Everything below installs what it needs (as root) or says what is missing.
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
-asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests))
+asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests) $(replays))
 tsan   := $(patsubst $(BUILD)/%,build/san-thread/%,$(tests))
 # Guests under ASan only: TSan cannot see what a guest orders by its own instructions.
 asan_mvmm := MVMM=$(CURDIR)/build/san-address-undefined/mvmm
@@ -177,10 +206,10 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload replays $(inject)
 build-asan:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
 build-tsan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread unit dataplane
@@ -208,9 +237,19 @@ test:
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
-	@tests/run -t 60 tests/run-selftest $(tests) -t 120 $(asan) $(tsan) \
+	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
 		-t 300 scripts/lint tests/lockfree/run tests/cli/run $(faults) tests/lab/with-kvm \
 		tests/linux/run $(ends) tests/demo $(asan_mvmm) tests/lab/with-kvm
+
+# Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
+TIME ?= 60
+
+.PHONY: fuzz
+fuzz:
+	@scripts/deps fuzz
+	@$(MAKE) $(jobs) WERROR=1 CC=clang CFLAGS="-g -O1" BUILD=build/fuzz \
+		SANITIZE=fuzzer,address,undefined fuzzers
+	@tests/fuzz/run build/fuzz $(TIME)
 
 # Side by side with the peers that are installed: see tests/bench/bench for QUICK=1 and the rest.
 bench_tools := $(BUILD)/tests/bench/first_byte $(BUILD)/tests/bench/hello.elf
@@ -252,5 +291,6 @@ uninstall:
 clean:
 	rm -rf build
 
+-include $(fuzzers:=.d) $(BUILD)/tests/fuzz/replay.d
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
 	$(payload_obj:.o=.d) $(bench_obj:.o=.d)

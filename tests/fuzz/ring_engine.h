@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host of the ring target: Linux AIO, the workers and the system calls they make, on a disk of
+ * 64 KiB in memory. Nothing ends by itself: the script picks which request ends when, and how.
+ *
+ * These functions take the place of libaio's, libc's and aio_pool.c's in the whole program.
+ */
+#ifndef MVMM_TESTS_FUZZ_RING_ENGINE_H
+#define MVMM_TESTS_FUZZ_RING_ENGINE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libaio.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "tests/fuzz/ring_model.h"
+#include "tests/fuzz/target.h"
+#include "virtio/blk/aio_pool.h"
+#include "virtio/blk/blocking.h"
+#include "virtio/blk/dataplane_priv.h"
+#include "virtio/blk/thread.h"
+
+#define DISK_SIZE   0x10000
+#define RING_EVENTS 512
+#define FAKE_FD	    1000000 /* nothing the kernel knows */
+
+/* A request's part of what the kernel has. */
+struct engine_part {
+	struct flight *flight;
+	uint32_t len;
+};
+
+/* What the kernel copied when it was submitted: a request, or neighbours that go as one. */
+struct engine_io {
+	struct iocb *iocb;
+	struct engine_part part[VIRTQ_MAX_CHAIN];
+	unsigned nparts;
+	unsigned opcode;
+	bool rings; /* an eventfd when it is done */
+	uint64_t offset;
+	unsigned niov;
+	struct iovec iov[VIRTQ_MAX_CHAIN];
+};
+
+static struct {
+	uint8_t disk[DISK_SIZE];
+	struct block_backend be;
+	unsigned nio;	   /* submitted, not ended */
+	struct iocb *poll; /* ends when something else than a request happens; NULL: none */
+	/* struct aio_ring and its events */
+	uint8_t ring[sizeof(struct aio_ring) + RING_EVENTS * sizeof(struct io_event)]
+		__attribute__((aligned(64)));
+	unsigned unreaped;
+	struct blk_request *queued[BLK_MAX_DEPTH], *todo[BLK_MAX_DEPTH], *done;
+	unsigned nqueued, ntodo;
+	struct flight *blocking; /* whose worker runs */
+	/* What the next calls do: take so many requests, then say so. */
+	unsigned take;
+	int submit_error;
+	bool no_fdsync; /* a kernel before 4.18 */
+	/* What the next blocking calls do. */
+	uint32_t short_bytes; /* 0: all */
+	int call_error;
+	/* From here on nothing is old news to the next run. */
+	uint8_t bounce[BLK_BOUNCE_SIZE] __attribute__((aligned(4096)));
+	struct engine_io io[BLK_MAX_DEPTH];
+} engine;
+
+static inline struct aio_ring *engine_ring(void)
+{
+	return (struct aio_ring *)engine.ring;
+}
+
+static void script_in_pass(void);		 /* the script may act in the middle of a pass */
+static void sleeps(bool by_bell, bool for_ever); /* the disk's thread does: see fuzz_ring.c */
+
+static inline void engine_init(void)
+{
+	const size_t all = offsetof(__typeof__(engine), bounce);
+
+	memset(&engine, 0, all);
+	for (unsigned i = 0; i < DISK_SIZE; i++)
+		engine.disk[i] = i / 512 + i;
+	engine.take = UINT32_MAX;
+}
+
+static inline bool engine_idle(void)
+{
+	return !engine.nio && !engine.unreaped && !engine.nqueued && !engine.ntodo && !engine.done;
+}
+
+/* ---- the disk -------------------------------------------------------------------------------- */
+
+static inline void engine_check_place(uint64_t off, uint64_t len, bool write)
+{
+	fuzz_check(off <= engine.be.size && len <= engine.be.size - off,
+		   "I/O outside the disk: %#llx, +%#llx", (unsigned long long)off,
+		   (unsigned long long)len);
+	fuzz_check(!write || !engine.be.readonly, "a read-only disk is written");
+}
+
+static inline void engine_check_transfer(uint64_t off, uint64_t len, bool write)
+{
+	engine_check_place(off, len, write);
+	fuzz_check(len, "an empty transfer");
+	if (engine.be.direct)
+		fuzz_check(!((off | len) & (engine.be.offset_align - 1)),
+			   "O_DIRECT with an odd place");
+}
+
+static inline uint64_t iov_bytes(const struct iovec *iov, unsigned n)
+{
+	uint64_t sum = 0;
+
+	while (n--)
+		sum += iov[n].iov_len;
+	return sum;
+}
+
+/* Up to `max` bytes between the disk and memory. */
+static inline uint64_t engine_move(const struct iovec *iov, unsigned n, uint64_t off, bool write,
+				   uint64_t max)
+{
+	uint64_t done = 0;
+
+	for (unsigned i = 0; i < n && done < max; i++) {
+		const uint64_t len = iov[i].iov_len < max - done ? iov[i].iov_len : max - done;
+
+		if (write)
+			memmove(engine.disk + off + done, iov[i].iov_base, len);
+		else
+			memmove(iov[i].iov_base, engine.disk + off + done, len);
+		done += len;
+	}
+	return done;
+}
+
+/* ---- Linux AIO ------------------------------------------------------------------------------- */
+
+int io_setup(int depth, io_context_t *ctx)
+{
+	fuzz_check(depth > 0 && depth <= BLK_MAX_DEPTH + 1, "io_setup(%d)", depth);
+	*ctx = (io_context_t)engine.ring;
+	return 0;
+}
+
+int io_destroy(io_context_t ctx)
+{
+	fuzz_check(engine_idle(), "the engine is destroyed with I/O under way");
+	return 0;
+}
+
+static inline bool opcode_writes(unsigned opcode)
+{
+	return opcode == IO_CMD_PWRITE || opcode == IO_CMD_PWRITEV;
+}
+
+/* The piece of the request whose part begins at byte `at` of the vector. */
+static inline void engine_check_part(const struct engine_io *io, const struct engine_part *part,
+				     uint64_t at)
+{
+	const struct flight *f = part->flight;
+	uint64_t skip = at, left = part->len;
+
+	fuzz_check(!f->known || io->offset + at == f->sector * 512 + f->done,
+		   "a request is sent to byte %#llx", (unsigned long long)(io->offset + at));
+	for (unsigned i = 0; i < io->niov && left; i++) {
+		struct iovec piece = io->iov[i];
+
+		if (skip >= piece.iov_len) {
+			skip -= piece.iov_len;
+			continue;
+		}
+		piece.iov_base = (uint8_t *)piece.iov_base + skip;
+		piece.iov_len -= skip;
+		if (piece.iov_len > left)
+			piece.iov_len = left;
+		flight_check_buffer(f, &piece, opcode_writes(io->opcode));
+		left -= piece.iov_len;
+		skip = 0;
+	}
+	fuzz_check(!left, "a request is sent in part");
+}
+
+static inline void engine_check_rw(const struct iocb *iocb, struct engine_io *io)
+{
+	const bool write = opcode_writes(io->opcode);
+	uint64_t at = 0;
+
+	engine_check_transfer(io->offset, iov_bytes(io->iov, io->niov), write);
+	for (unsigned i = 0; i < io->nparts; i++) {
+		engine_check_part(io, &io->part[i], at);
+		at += io->part[i].len;
+		fuzz_check(!write || !io->part[i].flight->durable ==
+					     !(iocb->aio_rw_flags & RWF_DSYNC),
+			   "a write that must %sbe durable",
+			   io->part[i].flight->durable ? "" : "not ");
+	}
+	fuzz_check(at == iov_bytes(io->iov, io->niov), "more is sent than was asked for");
+	for (unsigned i = 0; i < io->niov && engine.be.direct; i++)
+		fuzz_check(!((uintptr_t)io->iov[i].iov_base & (engine.be.mem_align - 1)),
+			   "O_DIRECT with an odd buffer");
+}
+
+static inline void engine_accept_poll(struct iocb *iocb)
+{
+	fuzz_check(!engine.poll, "a poll is submitted twice");
+	engine.poll = iocb;
+}
+
+static inline void engine_add_part(struct engine_io *io, const struct blk_request *req)
+{
+	struct engine_part *part = &io->part[io->nparts++];
+
+	fuzz_check(io->nparts <= VIRTQ_MAX_CHAIN, "too many neighbours");
+	part->flight = flight_of(req->queue, req->head);
+	part->len = req->len;
+	fuzz_check(!part->flight->submitted, "a request is submitted twice");
+	part->flight->submitted = true;
+}
+
+static inline void engine_accept(struct iocb *iocb)
+{
+	struct engine_io *io = &engine.io[engine.nio];
+
+	fuzz_check(engine.nio < BLK_MAX_DEPTH, "more requests than there are");
+	io->iocb = iocb;
+	io->rings = iocb->u.c.flags & 1; /* IOCB_FLAG_RESFD */
+	io->opcode = iocb->aio_lio_opcode;
+	io->offset = iocb->u.c.offset;
+	io->niov = io->nparts = 0;
+	for (const struct blk_request *req = iocb->data; req; req = req->next)
+		engine_add_part(io, req);
+	if (io->opcode == IO_CMD_PREADV || io->opcode == IO_CMD_PWRITEV) {
+		io->niov = iocb->u.c.nbytes;
+		fuzz_check(io->niov <= VIRTQ_MAX_CHAIN, "%u buffers", io->niov);
+		memcpy(io->iov, iocb->u.c.buf, io->niov * sizeof(io->iov[0]));
+	} else if (io->opcode != IO_CMD_FDSYNC) {
+		io->niov = 1;
+		io->iov[0] = (struct iovec){ iocb->u.c.buf, iocb->u.c.nbytes };
+	}
+	if (io->niov)
+		engine_check_rw(iocb, io);
+	engine.nio++;
+}
+
+int io_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	long taken = 0;
+
+	fuzz_check(n > 0 && n <= BLK_MAX_DEPTH, "io_submit(%ld)", n);
+	/* Before a sleep the rings have had their last look: who adds to them then rings. */
+	if (iocb[0]->aio_lio_opcode != IO_CMD_POLL)
+		script_in_pass();
+	for (; taken < n && engine.take; taken++) {
+		if (iocb[taken]->aio_lio_opcode == IO_CMD_FDSYNC && engine.no_fdsync)
+			return taken ? taken : -EINVAL;
+		if (iocb[taken]->aio_lio_opcode == IO_CMD_POLL)
+			engine_accept_poll(iocb[taken]);
+		else
+			engine_accept(iocb[taken]);
+		if (engine.take != UINT32_MAX)
+			engine.take--;
+	}
+	if (taken)
+		return taken;
+	/* Said once, then all is as ever. */
+	engine.take = UINT32_MAX;
+	return engine.submit_error ? engine.submit_error : -EAGAIN;
+}
+
+static inline void engine_post(struct iocb *iocb, long res)
+{
+	struct aio_ring *ring = engine_ring();
+	const uint32_t tail = ring->tail;
+
+	ring->events[tail] =
+		(struct io_event){ .data = iocb->data, .obj = iocb, .res = (unsigned long)res };
+	ring->tail = (tail + 1) % RING_EVENTS;
+	engine.unreaped++;
+}
+
+int io_getevents(io_context_t ctx, long min, long max, struct io_event *events,
+		 struct timespec *timeout)
+{
+	int n;
+
+	if (min && !timeout) {
+		sleeps(false, true);
+		/* What woke it, if no request did. */
+		if (engine.poll && !aio_ring_has_events(engine_ring())) {
+			engine_post(engine.poll, 1);
+			engine.poll = NULL;
+		}
+	} else {
+		script_in_pass();
+	}
+	n = aio_ring_reap(engine_ring(), events, max);
+	return n || !min ? n : -EINTR;
+}
+
+/* Of neighbours nobody can tell who was served, unless all were. */
+static inline void engine_settle(struct engine_io *io, long res)
+{
+	const bool whole = res >= 0 && (uint64_t)res == iov_bytes(io->iov, io->niov);
+
+	for (unsigned i = 0; i < io->nparts; i++) {
+		struct flight *f = io->part[i].flight;
+
+		f->submitted = false;
+		if (io->opcode == IO_CMD_FDSYNC)
+			f->synced = !res && !model.sync_failed;
+		else if (whole)
+			f->done += io->part[i].len;
+		else if (io->nparts == 1 && res > 0)
+			f->done += res;
+		f->failed |= io->nparts == 1 && (res < 0 || (!res && io->opcode != IO_CMD_FDSYNC));
+	}
+}
+
+/* The k-th request in the kernel ends: all of it, `limit` bytes of it, or with an error. */
+static inline void engine_complete(unsigned k, uint64_t limit, int error)
+{
+	struct engine_io *io = &engine.io[k];
+	const bool write = opcode_writes(io->opcode);
+	long res = error;
+
+	if (!error && io->opcode != IO_CMD_FDSYNC)
+		res = engine_move(io->iov, io->niov, io->offset, write, limit);
+	model.sync_failed |= res < 0 && io->opcode == IO_CMD_FDSYNC;
+	engine_settle(io, res);
+	engine_post(io->iocb, res);
+	memmove(io, io + 1, (--engine.nio - k) * sizeof(*io));
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+int blk_pool_init(struct blk_pool *pool, const struct block_backend *be, unsigned nworkers,
+		  const char *name, const struct thread_hook *hook, struct error *err)
+{
+	memset(pool, 0, sizeof(*pool));
+	pool->event_fd = FAKE_FD;
+	return 0;
+}
+
+void blk_pool_destroy(struct blk_pool *pool)
+{
+}
+
+void blk_pool_queue(struct blk_pool *pool, struct blk_request *req)
+{
+	struct flight *flight = flight_of(req->queue, req->head);
+
+	fuzz_check(!flight->submitted, "a request is queued twice");
+	fuzz_check(engine.nqueued + engine.ntodo < BLK_MAX_DEPTH, "more requests than there are");
+	flight->submitted = true;
+	engine.queued[engine.nqueued++] = req;
+}
+
+bool blk_pool_submit(struct blk_pool *pool)
+{
+	const unsigned n = engine.nqueued;
+
+	script_in_pass();
+	memcpy(engine.todo + engine.ntodo, engine.queued, n * sizeof(engine.todo[0]));
+	engine.ntodo += n;
+	engine.nqueued = 0;
+	return n;
+}
+
+struct blk_request *blk_pool_reap(struct blk_pool *pool)
+{
+	struct blk_request *list = engine.done;
+
+	engine.done = NULL;
+	return list;
+}
+
+/* A worker does the k-th request that waits. */
+static inline void engine_work(unsigned k)
+{
+	struct blk_request *req = engine.todo[k], **end = &engine.done;
+	struct flight *flight = flight_of(req->queue, req->head);
+
+	memmove(engine.todo + k, engine.todo + k + 1,
+		(--engine.ntodo - k) * sizeof(engine.todo[0]));
+	engine.blocking = flight;
+	req->result = blk_blocking_execute(req, &engine.be, engine.bounce);
+	engine.blocking = NULL;
+	flight->failed |= req->result < 0;
+	model.sync_failed |= req->result < 0 && req->op == BLK_OP_FLUSH;
+	flight->synced |= req->op == BLK_OP_FLUSH && !req->result && !model.sync_failed;
+	flight->submitted = false;
+	for (; *end; end = &(*end)->next)
+		;
+	req->next = NULL;
+	*end = req;
+}
+
+/* ---- the system calls of blocking.c ---------------------------------------------------------- */
+
+static inline bool is_bounce(const struct iovec *iov)
+{
+	return (uint8_t *)iov->iov_base == engine.bounce && iov->iov_len <= sizeof(engine.bounce);
+}
+
+/* The outcome the script has chosen for one call. */
+static inline bool call_fails(void)
+{
+	const int error = engine.call_error;
+
+	engine.call_error = 0;
+	errno = error;
+	return error;
+}
+
+static inline uint64_t call_limit(void)
+{
+	const uint64_t limit = engine.short_bytes ? engine.short_bytes : UINT64_MAX;
+
+	engine.short_bytes = 0;
+	return limit;
+}
+
+static inline ssize_t blocking_rw(const struct iovec *iov, int n, off_t off, bool write)
+{
+	struct flight *flight = engine.blocking;
+	uint64_t moved;
+
+	fuzz_check(n > 0 && n <= VIRTQ_MAX_CHAIN, "%d buffers", n);
+	engine_check_transfer(off, iov_bytes(iov, n), write);
+	for (int i = 0; i < n; i++)
+		if (!is_bounce(&iov[i]))
+			flight_check_buffer(flight, &iov[i], write);
+	if (call_fails())
+		return -1;
+	moved = engine_move(iov, n, off, write, call_limit());
+	if (flight)
+		flight->done += moved;
+	return moved;
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	fuzz_check(engine.blocking, "the disk's thread writes");
+	fuzz_check(!engine.blocking->durable == !(flags & RWF_DSYNC), "durability of a write");
+	return blocking_rw(iov, n, off, true);
+}
+
+/* With RWF_NOWAIT it is the disk's thread that reads, for the request popped last. */
+ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	ssize_t ret;
+
+	if (!(flags & RWF_NOWAIT)) {
+		fuzz_check(engine.blocking, "the disk's thread blocks in a read");
+		return blocking_rw(iov, n, off, false);
+	}
+	engine.blocking = model.last_popped;
+	ret = blocking_rw(iov, n, off, false);
+	engine.blocking = NULL;
+	return ret;
+}
+
+ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
+{
+	const struct iovec iov = { (void *)buf, len };
+
+	fuzz_check(is_bounce(&iov), "zeroes come from elsewhere");
+	return blocking_rw(&iov, 1, off, true);
+}
+
+int fdatasync(int fd)
+{
+	return call_fails() ? -1 : 0;
+}
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+	engine_check_place(off, len, true);
+	if (call_fails())
+		return -1;
+	memset(engine.disk + off, 0, len);
+	return 0;
+}
+
+/* ---- descriptors and threads ----------------------------------------------------------------- */
+
+int eventfd(unsigned count, int flags)
+{
+	return FAKE_FD;
+}
+
+int epoll_create1(int flags)
+{
+	return FAKE_FD;
+}
+
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	return 0;
+}
+
+/* The thread is ours. */
+int blk_thread_create(struct blk_thread *thread, const char *name, int cpu,
+		      const struct thread_hook *hook, void *(*fn)(void *), void *arg)
+{
+	return 0;
+}
+
+#endif
