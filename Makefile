@@ -133,9 +133,10 @@ bench_obj     := $(guest_lib) $(call guest_objects,guest/bench)
 payload_obj   := $(guest_lib) $(call guest_objects,tests/guest/payload)
 payload_dir   := $(BUILD)/tests/guest
 payloads      := $(if $(filter x86,$(ARCH)),$(payload_dir)/payload.elf $(payload_dir)/payload64.elf)
+slowdisk      := $(payload_dir)/slowdisk
 
 .PHONY: payload
-payload: $(payloads)
+payload: $(payloads) $(slowdisk)
 
 $(BUILD)/guest/%.o $(BUILD)/tests/guest/payload/%.o: all_cflags = $(guest_cflags)
 
@@ -239,7 +240,8 @@ test:
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
 		-t 300 scripts/lint tests/lockfree/run tests/cli/run $(faults) tests/lab/with-kvm \
-		tests/linux/run $(ends) tests/demo $(asan_mvmm) tests/lab/with-kvm
+		tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
+		tests/lab/with-kvm tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
 TIME ?= 60

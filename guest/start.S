@@ -281,6 +281,7 @@ tss:
 	.byte	0xff	  /* SDM vol. 1, 19.5.2: read together with the last one */
 
 	.section .tables, "aw"
+	.globl pdpt
 	.balign 4096
 pml4:
 	.quad	pdpt + PTE_TABLE

@@ -6,8 +6,9 @@
  *	test=NAME[,NAME...]  what to do, see the tables
  *	mmio=ADDRESS:PIN     a virtio-mmio device; repeatable. PCI is always searched
  *	apic=x2              x2APIC mode
+ *	others=busy          verified I/O on the other disks meanwhile, by the second CPU
  *	end=debug-exit       end by that port even if all is well
- *	others               parameters of single tests
+ *	and more             parameters of single tests
  */
 #include "ways.h"
 #include "guest/end.h"
@@ -16,18 +17,20 @@
 #include "guest/lib.h"
 #include "guest/start.h"
 #include "md5.h"
+#include "neighbours.h"
 #include "tests.h"
 
 #define NAME_MAX 32
 
 static struct virtio devices[VIRTIO_MAX_DEVICES];
 static struct blk blks[VIRTIO_MAX_DEVICES];
-static struct shadow shadow;
+static struct shadow shadows[VIRTIO_MAX_DEVICES];
 static unsigned ndisks;
 
 static const struct test *const tables[] = {
-	io_tests,      failing_tests, request_tests, reset_tests,
-	hostile_tests, machine_tests, pci_tests,     smp_tests,
+	io_tests,	   failing_tests, request_tests, reset_tests, hostile_tests,
+	notify_tests,	   machine_tests, pci_tests,	 smp_tests,   frozen_tests,
+	pci_hostile_tests, place_tests,	  serial_tests,
 };
 
 unsigned disk_count(void)
@@ -47,11 +50,25 @@ struct blk *disk(unsigned n)
 	return &blks[n];
 }
 
+struct shadow *disk_shadow_of(unsigned n)
+{
+	if (!shadows[n].sectors)
+		shadow_init(&shadows[n], disk(n)->capacity);
+	return &shadows[n];
+}
+
 struct shadow *disk_shadow(void)
 {
-	if (!shadow.sectors)
-		shadow_init(&shadow, disk(0)->capacity);
-	return &shadow;
+	return disk_shadow_of(0);
+}
+
+uint64_t chance(void)
+{
+	static uint64_t state;
+
+	if (!state)
+		state = option_u64("seed", 1);
+	return random_u64(&state);
 }
 
 uint32_t disk_block(void)
@@ -81,6 +98,41 @@ bool disk_works(void)
 		return true;
 	workload_report(&w);
 	return false;
+}
+
+void run_disturbed_by(enum waiting waiting, const char *what, void (*disturb)(struct virtio *dev))
+{
+	struct blk *blk = disk(0);
+	struct workload w = {
+		.queue = blk->queue,
+		.nqueues = 1,
+		.waiting = waiting,
+		.depth = 16,
+		.max_sectors = 8,
+		.write_percent = 50,
+		.total = 100,
+		.seed = 1,
+		.disturb = disturb,
+	};
+	bool good = true;
+	unsigned rounds = 0;
+
+	if (!ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
+		return;
+	w.shadow = disk_shadow();
+	workload_init(&w);
+	while (good && rounds++ < option_u64("rounds", 5)) {
+		w.done = 0;
+		good = workload_run(&w);
+		w.seed++;
+	}
+	ok(good, "verified I/O while %s", what);
+	workload_report(&w);
+}
+
+void run_disturbed(const char *what, void (*disturb)(struct virtio *dev))
+{
+	run_disturbed_by(WAIT_IRQ, what, disturb);
 }
 
 static bool run_one(const char *name)
@@ -121,10 +173,29 @@ static void run_tests(const char *list)
 	}
 }
 
+static void run_with_neighbours(const char *list)
+{
+	neighbours_start();
+	run_tests(list);
+	neighbours_end();
+}
+
+/* What each disk must hold: the host compares. */
+static void say_md5s(void)
+{
+	char md5[MD5_TEXT];
+
+	for (unsigned i = 0; i < ndisks; i++) {
+		if (!shadows[i].sectors)
+			continue;
+		shadow_md5(&shadows[i], md5);
+		note("md5 %s of disk %u", md5, i);
+	}
+}
+
 _Noreturn void guest_main(void)
 {
 	const char *list;
-	char md5[MD5_TEXT];
 
 	serial_init();
 	boot_init();
@@ -133,13 +204,12 @@ _Noreturn void guest_main(void)
 	print("\n# payload: %s, %lu MiB, %s\n", boot.protocol ? boot.protocol : "?",
 	      boot.ram_size >> 20, irq_x2apic() ? "x2APIC" : "xAPIC");
 	list = option("test", 0);
-	if (list)
-		run_tests(list);
-	else
+	if (!list)
 		note("command line: %s", boot.cmdline);
-	if (shadow.sectors) {
-		shadow_md5(&shadow, md5);
-		note("md5 %s", md5);
-	}
+	else if (option_is("others", "busy"))
+		run_with_neighbours(list);
+	else
+		run_tests(list);
+	say_md5s();
 	end_tests(tap_end());
 }

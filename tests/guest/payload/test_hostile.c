@@ -5,6 +5,7 @@
  * change.
  */
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_pci.h>
 
 #include "guest/io.h"
 #include "guest/irq.h"
@@ -141,10 +142,8 @@ static bool wait_config_interrupt(struct virtio *dev, uint32_t before)
 	return !dev->base || (dev->ops->ack(dev) & VIRTIO_MMIO_INT_CONFIG);
 }
 
-static void broken_rings(void)
+static void break_rings(struct virtio *dev)
 {
-	struct virtio *dev = disk(0)->dev;
-
 	for (size_t i = 0; i < ARRAY_SIZE(harms); i++) {
 		struct virtq *vq = start(BLK_FEATURES);
 		uint32_t before = irq_seen(&dev->config_vector, 1);
@@ -157,36 +156,10 @@ static void broken_rings(void)
 	}
 }
 
-static void notify_storm(void)
+static void broken_rings(void)
 {
-	struct virtq *vq = start(BLK_FEATURES);
-	unsigned n = option_u64("storm", 20000);
-
-	for (unsigned i = 0; i < n; i++)
-		virtq_notify(vq);
-	ok(!virtio_needs_reset(vq->dev), "%u notifications for nothing", n);
-	ok(disk_works(), "the disk still works");
-}
-
-/* Widths and values that match no doorbell, queues that do not exist, a device not started. */
-static void odd_notifies(void)
-{
-	struct virtq *vq = start(BLK_FEATURES);
-	uintptr_t bell = vq->doorbell;
-
-	write8(bell, 0);
-	write16(bell, 0xffff);
-	write16(bell, 1);
-	write32(bell, 0);
-	write32(bell, 0x80000000);
-	write32(bell, 0xffffffff);
-	write64(bell, 0);
-	ok(!virtio_needs_reset(vq->dev), "doorbells of every width and value");
-	ok(disk_works(), "the disk still works");
-	virtio_reset(vq->dev);
-	for (unsigned i = 0; i < 10; i++)
-		virtq_notify(vq);
-	ok(disk_works(), "and after notifications of a device that is not started");
+	for (unsigned i = 0; i < option_u64("times", 1); i++)
+		break_rings(disk(0)->dev);
 }
 
 /* CVE-2026-5747: queue registers written after DRIVER_OK. */
@@ -209,6 +182,75 @@ static void sealed_queue(void)
 	ok(blk_read(disk(0), 5, data, 1) == VIRTIO_BLK_S_OK, "features do not change either");
 }
 
+/* One write out of turn after every kick; what is read back does not matter. */
+static void touch_sealed(struct virtio *dev)
+{
+	const uint64_t value = chance();
+
+	switch (value >> 60 & 7) {
+	case 0:
+		dev->ops->queue_set_size(dev, 0, value);
+		break;
+	case 1:
+		dev->ops->queue_set_desc(dev, 0, value);
+		break;
+	case 2:
+		dev->ops->accept(dev, value & 1, value >> 8);
+		break;
+	case 3: /* queue_enable 0, QueueReady 0 */
+		if (dev->base)
+			write32(dev->base + VIRTIO_MMIO_QUEUE_READY, 0);
+		else
+			write16(dev->common + VIRTIO_PCI_COMMON_Q_ENABLE, 0);
+		break;
+	case 4: /* the vector of the queue */
+		if (!dev->base)
+			write16(dev->common + VIRTIO_PCI_COMMON_Q_MSIX, value);
+		break;
+	case 5:
+		if (!dev->base)
+			write16(dev->common + VIRTIO_PCI_COMMON_MSIX, value);
+		break;
+	case 6: /* bits that are set already, and one that is not the driver's */
+		dev->ops->set_status(dev, VIRTIO_CONFIG_S_NEEDS_RESET | 1);
+		break;
+	case 7: /* a queue that does not exist, until the next access selects another */
+		dev->ops->queue_set_size(dev, value, value >> 16);
+		break;
+	}
+}
+
+static void sealed_busy(void)
+{
+	run_disturbed("its queue registers are written", touch_sealed);
+}
+
+/* Queues that are not there have no registers. */
+static void absent_queues(void)
+{
+	static const uint32_t absent[] = { 64, 0x7fff, 0x8000, 0xffff };
+	struct virtio *dev = disk(0)->dev;
+
+	ok(disk_works(), "the disk works");
+	for (unsigned i = 0; i < ARRAY_SIZE(absent); i++) {
+		dev->ops->queue_set_size(dev, absent[i], 8);
+		dev->ops->queue_set_desc(dev, absent[i], 0x1000);
+		ok(!dev->ops->queue_max(dev, absent[i]) && !dev->ops->queue_ready(dev, absent[i]),
+		   "there is no queue 0x%x", absent[i]);
+	}
+	if (dev->base) {
+		write32(dev->base + VIRTIO_MMIO_QUEUE_SEL, 0x80000000);
+		write32(dev->base + VIRTIO_MMIO_QUEUE_NUM, 8);
+		ok(!read32(dev->base + VIRTIO_MMIO_QUEUE_NUM_MAX), "nor 0x80000000");
+		write32(dev->base + VIRTIO_MMIO_QUEUE_SEL, ~0u);
+		write32(dev->base + VIRTIO_MMIO_QUEUE_READY, 1);
+		ok(!read32(dev->base + VIRTIO_MMIO_QUEUE_READY), "nor 0xffffffff");
+	}
+	ok(blk_read(disk(0), 0, alloc_pages(SECTOR), 1) == VIRTIO_BLK_S_OK,
+	   "queue 0 has not noticed");
+	ok(disk_works(), "the disk works");
+}
+
 static bool queue_taken(uint16_t size, uint64_t desc, uint64_t avail, uint64_t used)
 {
 	struct virtio *dev = disk(0)->dev;
@@ -222,6 +264,13 @@ static bool queue_taken(uint16_t size, uint64_t desc, uint64_t avail, uint64_t u
 
 	virtio_negotiate(dev, BLK_FEATURES);
 	return dev->ops->queue_enable(dev, &vq);
+}
+
+static uintptr_t device_registers(void)
+{
+	struct virtio *dev = disk(0)->dev;
+
+	return dev->base ? dev->base : dev->common;
 }
 
 static void bad_queues(void)
@@ -242,6 +291,10 @@ static void bad_queues(void)
 	ok(!queue_taken(64, 0xb0000000, b, c), "nor rings where no memory is");
 	ok(!queue_taken(64, a, 0xfee00000, c), "nor on a device");
 	ok(!queue_taken(64, a, b, UINT64_MAX - 4095), "nor at the end of the address space");
+	ok(!queue_taken(64, 0, b, c), "nor at address 0");
+	ok(!queue_taken(64, a, a + 64, c), "nor rings that overlap");
+	ok(!queue_taken(64, a, b, boot.ram_end - 64), "nor beyond the end of memory");
+	ok(!queue_taken(64, device_registers(), b, c), "nor on the device's own registers");
 	ok(disk_works(), "and after all that the disk works");
 }
 
@@ -272,9 +325,9 @@ static void bad_features(void)
 
 const struct test hostile_tests[] = {
 	{ "broken-rings", broken_rings },
-	{ "notify-storm", notify_storm },
-	{ "odd-notifies", odd_notifies },
 	{ "sealed-queue", sealed_queue },
+	{ "sealed-busy", sealed_busy },
+	{ "absent-queues", absent_queues },
 	{ "bad-queues", bad_queues },
 	{ "bad-features", bad_features },
 	{ NULL, NULL },

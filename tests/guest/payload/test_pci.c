@@ -112,37 +112,6 @@ static void msix_move(void)
 	ok(disk_works(), "and back again");
 }
 
-/* Requests without end on queue 0, each waited for by its interrupt, while `disturb` is called. */
-static void disturbed(const char *what, void (*disturb)(struct virtio *dev))
-{
-	struct blk *blk = disk(0);
-	struct workload w = {
-		.queue = blk->queue,
-		.nqueues = 1,
-		.waiting = WAIT_IRQ,
-		.depth = 16,
-		.max_sectors = 8,
-		.write_percent = 50,
-		.total = 100,
-		.seed = 1,
-	};
-	bool good = true;
-	unsigned rounds = 0;
-
-	if (!ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
-		return;
-	w.shadow = disk_shadow();
-	w.disturb = disturb;
-	workload_init(&w);
-	while (good && rounds++ < option_u64("rounds", 5)) {
-		w.done = 0;
-		good = workload_run(&w);
-		w.seed++;
-	}
-	ok(good, "verified I/O while %s", what);
-	workload_report(&w);
-}
-
 /* An interrupt that comes while its vector is masked comes when it is not: none is lost. */
 static void toggle_mask(struct virtio *dev)
 {
@@ -167,13 +136,13 @@ static void toggle_memory(struct virtio *dev)
 
 static void msix_storm(void)
 {
-	disturbed("its vector is masked and unmasked", toggle_mask);
-	disturbed("all vectors are", toggle_function_mask);
+	run_disturbed("its vector is masked and unmasked", toggle_mask);
+	run_disturbed("all vectors are", toggle_function_mask);
 }
 
 static void memory_storm(void)
 {
-	disturbed("memory decoding goes off and on", toggle_memory);
+	run_disturbed("memory decoding goes off and on", toggle_memory);
 }
 
 /*

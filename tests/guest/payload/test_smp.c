@@ -13,8 +13,7 @@
 #define ABSENT_US   50000
 #define RACE_US	    1500000
 
-/* Starts what `cpus=N` promises; APIC ids are 0 to N - 1. */
-static bool start_all(void)
+bool start_all_cpus(void)
 {
 	unsigned n = option_u64("cpus", 2);
 
@@ -35,7 +34,7 @@ static void cpus(void)
 	unsigned good = 0;
 	uint32_t id = ~0u;
 
-	if (!start_all())
+	if (!start_all_cpus())
 		return;
 	for (unsigned i = 1; i < smp_count(); i++) {
 		smp_run(i, say_id, &id);
@@ -66,7 +65,7 @@ static void parallel(void)
 	struct workload *w = alloc_pages(MAX_CPUS * sizeof(*w));
 	uint64_t share;
 
-	if (!start_all() || !blk_start(blk, BLK_FEATURES, smp_count(), VQ_MAX_SIZE))
+	if (!start_all_cpus() || !blk_start(blk, BLK_FEATURES, smp_count(), VQ_MAX_SIZE))
 		return;
 	ok(blk->nqueues == smp_count(), "a queue for each CPU");
 	aim_vectors(blk);
@@ -136,29 +135,43 @@ static void flip_desc(struct race *r, uint64_t dice)
 		desc->next = dice >> 8 & 0x1f;
 }
 
-/* No type that writes to the disk. */
 static void flip_header(struct race *r, uint64_t dice)
 {
-	static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_FLUSH,
-					  7 };
+	static const uint32_t types[] = {
+		VIRTIO_BLK_T_IN,  VIRTIO_BLK_T_GET_ID,	VIRTIO_BLK_T_FLUSH,	   7,
+		VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES, UINT32_MAX,
+	};
 	static const uint64_t sectors[] = { TRUE_SECTOR, UINT64_MAX, 1ULL << 55, 0 };
 	volatile struct virtio_blk_outhdr *hdr = AREA_HEADER(r, dice >> 32 & (RACE_DEPTH - 1));
 
 	if (dice & 1)
-		hdr->type = types[dice >> 8 & 3];
+		hdr->type = types[dice >> 8 & 7];
 	else
 		hdr->sector = sectors[dice >> 8 & 3];
+}
+
+/* Ends the ring's life soon: seldom, so that the rest is raced as well. */
+static void flip_ring(struct race *r, uint64_t dice)
+{
+	volatile struct vring_avail *avail = r->vq->avail;
+
+	if (dice & 1)
+		avail->idx = dice >> 8;
+	else
+		avail->ring[dice >> 32 & 0x1f] = dice >> 8;
 }
 
 static void racer(void *arg)
 {
 	struct race *r = arg;
-	uint64_t seed = 1;
+	uint64_t seed = chance();
 
 	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
 		uint64_t dice = random_u64(&seed);
 
-		if (dice >> 63)
+		if (dice >> 52 == 0)
+			flip_ring(r, dice);
+		else if (dice >> 63)
 			flip_desc(r, dice);
 		else
 			flip_header(r, dice);
@@ -183,6 +196,18 @@ static void submit_all(struct race *r)
 	virtq_notify(r->vq);
 }
 
+/* What a race may have written is gone: the disk is as it was made. */
+static bool wipe_disk(struct blk *blk)
+{
+	uint8_t *zeroes = alloc_pages(32768);
+	bool good = blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE);
+
+	for (uint64_t s = 0; good && s < blk->capacity; s += 64)
+		good = blk_write(blk, s, zeroes, 64) == VIRTIO_BLK_S_OK;
+	shadow_zero(disk_shadow(), 0, blk->capacity);
+	return good;
+}
+
 /*
  * Descriptors and headers change while they are read (FreeBSD SA-24:17, Xen XSA-155). What becomes
  * of the requests is open; the monitor stays whole and a reset brings the device back.
@@ -192,9 +217,10 @@ static void double_fetch(void)
 	struct blk *blk = disk(0);
 	struct race *r = alloc_pages(sizeof(*r));
 	uint64_t deadline = time_us() + option_u64("us", RACE_US);
+	const unsigned cpu = option_u64("cpus", 2) - 1;
 	unsigned rounds = 0, broken = 0;
 
-	if (!start_all() || !ok(disk_works(), "the disk works"))
+	if (!start_all_cpus() || !ok(disk_works(), "the disk works"))
 		return;
 	r->area = alloc_pages(AREA_SIZE);
 	while (time_us() < deadline) {
@@ -205,7 +231,7 @@ static void double_fetch(void)
 		blk_start(blk, features, 1, 32);
 		r->vq = &blk->queue[0];
 		r->stop = false;
-		smp_run(1, racer, r);
+		smp_run(cpu, racer, r);
 		for (unsigned i = 0; i < 20; i++) {
 			submit_all(r);
 			delay_us(50);
@@ -213,17 +239,47 @@ static void double_fetch(void)
 			memset(r->vq->cookie, 0, sizeof(r->vq->cookie));
 		}
 		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
-		smp_wait(1);
+		smp_wait(cpu);
 		broken += virtio_needs_reset(blk->dev);
 		rounds++;
 	}
 	note("%u rounds, %lu changes, the ring broke in %u rounds", rounds, r->flips, broken);
-	ok(disk_works(), "a reset brings the disk back");
+	ok(wipe_disk(blk), "a reset brings the disk back");
+	ok(disk_works(), "and it works");
+}
+
+/* Start-up messages for CPUs that are not there, or that run already, and with words that the manual
+ * reserves (SDM vol. 3, 11.6.1): nobody starts, nobody stops. */
+static void absent_cpus(void)
+{
+	static const uint32_t ids[] = { 100, 200, 254, 255, 256, 1000, 65535, 0x10000, 0xffffffff };
+	static const uint32_t words[] = {
+		0x4500, 0x4600, 0x46ff, 0xc500, 0x4200, 0x4300, 0x4700, 0x0000, 0x40000,
+	};
+
+	if (!start_all_cpus())
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
+		/* In xAPIC mode 255 and what is cut down to it is everybody. */
+		if (!irq_x2apic() && (ids[i] & 0xff) == 0xff)
+			continue;
+		if ((irq_x2apic() ? ids[i] : ids[i] & 0xff) < option_u64("cpus", 2) ||
+		    ids[i] == UINT32_MAX)
+			continue;
+		for (unsigned w = 0; w < ARRAY_SIZE(words); w++)
+			irq_send(ids[i], words[w]);
+	}
+	/* A CPU that runs does not listen to a start-up message without an INIT before it. */
+	if (smp_count() > 1)
+		irq_send(smp_apic_id(1), 0x4600 | 0x99);
+	delay_us(20000);
+	ok(disk_count() == 0 || disk_works(), "nobody came and nobody went");
 }
 
 const struct test smp_tests[] = {
 	{ "cpus", cpus },
 	{ "parallel", parallel },
 	{ "double-fetch", double_fetch },
+	{ "absent-cpus", absent_cpus },
 	{ NULL, NULL },
 };
