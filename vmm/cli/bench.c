@@ -33,6 +33,7 @@
 extern const char bench_guest[];
 extern const uint64_t bench_guest_size;
 
+/* Not on a stack: see struct run of run.c. */
 struct bench {
 	struct bench_options opt;
 	char kernel[32]; /* "/proc/self/fd/N" */
@@ -40,6 +41,8 @@ struct bench {
 	int console_fd;
 	struct machine *machine;
 	struct sandbox sandbox;
+	struct terminal none;
+	struct ending ending;
 	uint64_t last_ios, last_ms; /* of the progress line */
 	bool progress;		    /* one is on the terminal */
 	struct bench_report *report;
@@ -201,12 +204,14 @@ static int report(struct bench *b, const struct result *res, struct error *err)
 /* See ending_run() on what is left to the end of the process. */
 static int run(struct bench *b, struct error *err)
 {
-	struct terminal none = { .fd = -1 };
-	struct control control = { .term = &none, .input_fd = -1, .opaque = b };
-	struct ending ending = { .term = &none, .quiet = true };
+	struct control control = { .term = &b->none, .input_fd = -1, .opaque = b };
+	struct ending *ending = &b->ending;
 	int status;
 
-	control.signal_fd = ending.signal_fd = process_take_signals(err);
+	b->none.fd = -1;
+	ending->term = &b->none;
+	ending->quiet = true;
+	control.signal_fd = ending->signal_fd = process_take_signals(err);
 	if (control.signal_fd < 0)
 		return STATUS_ERROR;
 	process_raise_fd_limit();
@@ -215,35 +220,41 @@ static int run(struct bench *b, struct error *err)
 	b->machine = machine_create(&b->opt.run, b->console_fd, &b->sandbox, err);
 	if (!b->machine)
 		return STATUS_ERROR;
-	control.machine = ending.machine = b->machine;
+	control.machine = ending->machine = b->machine;
 	if (!b->opt.json && isatty(STDERR_FILENO))
 		control.tick = show_progress;
-	ending.started = b->last_ms = clock_ms();
-	control.limit = ending.started + b->opt.time_ms + GRACE_MS;
+	ending->started = b->last_ms = clock_ms();
+	control.limit = ending->started + b->opt.time_ms + GRACE_MS;
 	process_hold_signals();
-	if (launch(b->machine, &ending, err))
+	if (launch(b->machine, ending, err))
 		return STATUS_ERROR;
 	control_run(&control);
-	status = ending_run(&ending);
+	status = ending_run(ending);
 	if (b->progress)
 		fputs("\r\033[K", stderr);
-	return ending.res.end == VM_END_SIGNAL ? status : report(b, &ending.res, err);
+	return ending->res.end == VM_END_SIGNAL ? status : report(b, &ending->res, err);
 }
 
 int bench_main(int argc, char **argv, struct error *err)
 {
-	struct bench b = { .console_fd = -1 };
+	struct bench *b = calloc(1, sizeof(*b));
 	int status = STATUS_USAGE;
-	int ret = bench_options_parse(argc, argv, &b.opt, err);
+	int ret;
 
+	if (!b) {
+		error_set(err, ENOMEM, "bench");
+		return STATUS_ERROR;
+	}
+	b->console_fd = -1;
+	ret = bench_options_parse(argc, argv, &b->opt, err);
 	if (ret == OPTIONS_HELP) {
 		options_print_help(&bench_command, stdout);
 		status = 0;
-	} else if (!ret && !machine_check_options(&b.opt.run, err)) {
-		log_set_verbose(b.opt.run.verbose);
-		status = prepare(&b, err) ? STATUS_ERROR : run(&b, err);
+	} else if (!ret && !machine_check_options(&b->opt.run, err)) {
+		log_set_verbose(b->opt.run.verbose);
+		status = prepare(b, err) ? STATUS_ERROR : run(b, err);
 	}
-	free(b.cmdline);
-	bench_options_free(&b.opt);
+	free(b->cmdline);
+	bench_options_free(&b->opt);
 	return status;
 }

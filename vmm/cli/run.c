@@ -21,12 +21,14 @@
 #include "vmm/cli/terminal.h"
 #include "vmm/log.h"
 
-/* One boot of one machine. */
+/* One boot of one machine. Not on a stack: threads of a machine that could not be started look at its
+ * parts until the process ends. */
 struct run {
 	const struct run_options *opt;
 	struct machine *machine;
 	struct sandbox sandbox;
 	struct terminal term;
+	struct ending ending;
 	int console_fd; /* output */
 	int input_fd;
 	int signal_fd;
@@ -63,27 +65,26 @@ static int run_machine(struct run *run, struct error *err)
 		.input_fd = run->input_fd,
 		.limit = run->limit,
 	};
-	struct ending ending = {
-		.machine = run->machine,
-		.term = &run->term,
-		.signal_fd = run->signal_fd,
-		.restart = run->opt->restart,
-	};
+	struct ending *ending = &run->ending;
 	int ret;
 
+	ending->machine = run->machine;
+	ending->term = &run->term;
+	ending->signal_fd = run->signal_fd;
+	ending->restart = run->opt->restart;
 	process_hold_signals();
 	ret = terminal_open(&run->term, run->input_fd);
 	if (ret) {
 		error_set(err, -ret, "terminal: cannot set raw mode");
 		return STATUS_ERROR;
 	}
-	ending.started = clock_ms();
-	if (launch(run->machine, &ending, err)) {
+	ending->started = clock_ms();
+	if (launch(run->machine, ending, err)) {
 		terminal_close(&run->term);
 		return STATUS_ERROR;
 	}
 	control_run(&control);
-	return ending_run(&ending);
+	return ending_run(ending);
 }
 
 static int print_machine(struct run *run, struct error *err)
@@ -95,23 +96,36 @@ static int print_machine(struct run *run, struct error *err)
 	return STATUS_ERROR;
 }
 
-int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
+static int run_boot(struct run *run, unsigned boot, struct error *err)
 {
-	struct run run = { .opt = opt, .limit = limit };
+	const struct run_options *opt = run->opt;
 
-	if (open_console(&run, boot, err))
+	if (open_console(run, boot, err))
 		return STATUS_ERROR;
-	run.signal_fd = process_take_signals(err);
-	if (run.signal_fd < 0)
+	run->signal_fd = process_take_signals(err);
+	if (run->signal_fd < 0)
 		return STATUS_ERROR;
 	process_raise_fd_limit();
-	if (launch_prepare(&run.sandbox, opt, boot, err))
+	if (launch_prepare(&run->sandbox, opt, boot, err))
 		return STATUS_ERROR;
 	/* The descriptors above and a whole machine are the process's until it ends. */
-	run.machine = machine_create(opt, run.console_fd, &run.sandbox, err);
-	if (!run.machine)
+	run->machine = machine_create(opt, run->console_fd, &run->sandbox, err);
+	if (!run->machine)
 		return STATUS_ERROR;
-	return opt->dry_run ? print_machine(&run, err) : run_machine(&run, err);
+	return opt->dry_run ? print_machine(run, err) : run_machine(run, err);
+}
+
+int run_once(const struct run_options *opt, unsigned boot, uint64_t limit, struct error *err)
+{
+	struct run *run = calloc(1, sizeof(*run));
+
+	if (!run) {
+		error_set(err, ENOMEM, "machine");
+		return STATUS_ERROR;
+	}
+	run->opt = opt;
+	run->limit = limit;
+	return run_boot(run, boot, err);
 }
 
 static int run_all(const struct run_options *opt, struct error *err)
