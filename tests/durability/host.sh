@@ -127,9 +127,9 @@ run() {
 		$(disks) "$@" </dev/null
 }
 
-# The last record that each writer told of.
+# The last record that each writer told of; the last line may be half of one.
 last_of() {
-	tr -d '\r' <"$1" | grep -E '^[a-fA-F][0-9]+$' | awk '
+	tr -d '\r' <"$1" | sed '$d' | grep -E '^[a-fA-F][0-9]+$' | awk '
 		{ last[substr($0, 1, 1)] = substr($0, 2) }
 		END { for (letter in last) print letter last[letter] }' | sort -f
 }
