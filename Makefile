@@ -33,6 +33,7 @@ obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o $(BUILD)/vmm/cl
 unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
 dpload := $(BUILD)/tests/dataplane/load
+sbtool := $(BUILD)/tests/sandbox/list $(BUILD)/tests/sandbox/poke
 
 ifeq ($(V),1)
 Q :=
@@ -87,9 +88,10 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 	$(say) TEST $@
 	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $< $(BUILD)/libmvmm.a $(libs) -lcmocka
 
-.PHONY: unit dataplane
+.PHONY: unit dataplane sandbox
 unit: $(unit)
 dataplane: $(dptest) $(dpload)
+sandbox: $(sbtool)
 
 # Fuzz targets, with libFuzzer as main() (`make fuzz`) or with one that replays a corpus. Some stand
 # in the way of calls inside the library.
@@ -201,13 +203,13 @@ lint:
 
 .PHONY: format
 format:
-	find vmm virtio devices loader guest tests -name '*.[ch]' | xargs clang-format -i
+	find vmm virtio devices loader guest tests scripts -name '*.[ch]' | xargs clang-format -i
 
 # The programs of one sanitizer: `make test-asan` and `make test-tsan` run them alone.
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane payload replays $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox payload replays $(inject)
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
@@ -239,8 +241,8 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/cli/run $(faults) tests/lab/with-kvm \
-		tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
+		-t 300 scripts/lint tests/lockfree/run tests/cli/run tests/sandbox/run $(faults) \
+		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
 		tests/lab/with-kvm tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
@@ -279,15 +281,18 @@ $(BUILD)/tests/bench/hello.elf: tests/bench/hello.S
 bindir  := $(DESTDIR)$(PREFIX)/bin
 mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
 compdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 .PHONY: install uninstall
 install: all
 	install -D -m 755 $(BUILD)/mvmm $(bindir)/mvmm
 	install -D -m 644 docs/mvmm.1 $(mandir)/mvmm.1
 	install -D -m 644 docs/completion/mvmm.bash $(compdir)/mvmm
+	install -d $(unitdir)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' docs/systemd/mvmm@.service >$(unitdir)/mvmm@.service
 
 uninstall:
-	rm -f $(bindir)/mvmm $(mandir)/mvmm.1 $(compdir)/mvmm
+	rm -f $(bindir)/mvmm $(mandir)/mvmm.1 $(compdir)/mvmm $(unitdir)/mvmm@.service
 
 .PHONY: clean
 clean:
@@ -295,4 +300,4 @@ clean:
 
 -include $(fuzzers:=.d) $(BUILD)/tests/fuzz/replay.d
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
-	$(payload_obj:.o=.d) $(bench_obj:.o=.d)
+	$(sbtool:=.d) $(payload_obj:.o=.d) $(bench_obj:.o=.d)

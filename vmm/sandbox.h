@@ -37,9 +37,8 @@ enum sandbox_mode {
 
 struct sandbox_program {
 	const struct sock_filter *code;
-	unsigned short len; /* at most SANDBOX_MAX_CODE */
-	unsigned short
-		pid_at; /* the instruction that compares with our own process's number; 0: none */
+	unsigned short len;    /* at most SANDBOX_MAX_CODE */
+	unsigned short pid_at; /* what compares with our own process's number; 0: nothing */
 };
 
 struct sandbox;
@@ -63,9 +62,9 @@ struct sandbox {
 };
 
 /*
- * Looks what this host can do, which `missing` tells; sets no_new_privs for main and all threads to come. `program` has one
- * entry per role and outlives the sandbox. -errno in strict mode where something is missing. Main,
- * before any thread.
+ * Looks what this host can do, which `missing` tells; sets no_new_privs for main and all threads to
+ * come. `program` has one entry per role and outlives the sandbox. -errno in strict mode where
+ * something is missing. Main, before any thread.
  */
 int sandbox_init(struct sandbox *sb, enum sandbox_mode mode, const struct sandbox_program *program,
 		 unsigned nroles, struct error *err);

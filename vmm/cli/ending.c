@@ -142,9 +142,10 @@ static void *guard_main(void *arg)
 			leave_to_main(e);
 			return NULL;
 		}
-		wait_for_stderr(e);
-		if (n == 0)
+		if (n == 0) {
+			wait_for_stderr(e);
 			log_warn("giving up on what does not end by itself");
+		}
 		cut_short(e, sig);
 	}
 }

@@ -75,7 +75,8 @@ const struct role_rule role_rules[] = {
 
 	/* Main and the end of the VM. */
 	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted"),
-	CALL("pause|ppoll", M, ANY, "the other thread ends the process"),
+	CALL("pause|ppoll", M, ANY, "the other thread ends the process",
+	     .unseen = "hardly ever: both come to the last words at once"),
 	CALL("close", M, ANY, "what is not needed any more"),
 	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
 	CALL("munmap", M, ANY, "the C library gives stacks back",

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Reads the sandbox's rules (list.c) and one run's `strace -f -Y -e raw=all`; prints
+#
+#	used RULE	for each rule that allowed a call, as list.c has it
+#	bad TEXT	for a call that no rule allows, a guest that ran before all threads were sealed,
+#			and a trap
+#
+# A thread is held to its role from the end of its seccomp() on.
+
+function role_of(name) {
+	if (name ~ /^vcpu[0-9]+$/)
+		return "vcpu"
+	if (name ~ /^blk-.*-w[0-9]+$/)
+		return "worker"
+	if (name ~ /^blk-/)
+		return "disk"
+	return name == "console" || name == "ending" ? name : "main"
+}
+
+# Which rule allows it: 0 for none
+function rule_for(role, call, arg,	i, n, value) {
+	n = count[role, call]
+	for (i = 1; i <= n; i++) {
+		value = want[role, call, i]
+		if (at[role, call, i] < 0 || arg[at[role, call, i]] == value ||
+		    (value == "pid" && arg[at[role, call, i]] in process))
+			return i
+	}
+	return 0
+}
+
+# awk has no hexadecimal numbers: both sides are compared as strace and printf write them.
+FNR == NR {
+	n = split($2, names, "|")
+	for (i = 1; i <= n; i++) {
+		k = ++count[$1, names[i]]
+		at[$1, names[i], k] = $3
+		want[$1, names[i], k] = $4
+		text[$1, names[i], k] = $1 " " $2 " " $3 " " $4
+	}
+	next
+}
+
+{
+	pid = $1 + 0
+	name = $0
+	sub(/^[0-9]+</, "", name)
+	sub(/>.*/, "", name)
+	line = $0
+	sub(/^[0-9]+<[^>]*> +/, "", line)
+	if (!(pid in seen)) {
+		seen[pid] = 1
+		process[sprintf("%#x", pid)] = 1
+	}
+}
+
+/ --- SIGSYS/ {
+	print "bad " name ": " line
+}
+
+# Resumed calls have been looked at when they began, and the last of a thread before its filter is
+# seccomp() itself.
+line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
+	if (line ~ /^<\.\.\. seccomp resumed/)
+		sealed[pid] = 1
+	if (line ~ /^\+\+\+/)
+		gone[pid] = 1
+	next
+}
+
+{
+	call = line
+	sub(/\(.*/, "", call)
+	list = line
+	sub(/^[a-z0-9_]+\(/, "", list)
+	sub(/( <unfinished|\) += ).*/, "", list)
+	delete arg
+	n = split(list, parts, ", ")
+	for (i = 1; i <= n; i++)
+		arg[i - 1] = parts[i]
+}
+
+sealed[pid] {
+	role = role_of(name)
+	k = rule_for(role, call, arg)
+	if (k)
+		used[text[role, call, k]] = 1
+	else
+		print "bad " role " (" name "): " line
+}
+
+# KVM_RUN
+call == "ioctl" && arg[1] == "0xae80" {
+	for (p in seen)
+		if (!sealed[p] && !gone[p] && !(p in parents))
+			print "bad the guest runs, thread " p " is not in its sandbox yet"
+}
+
+call == "clone" || call == "fork" || call == "vfork" {
+	parents[pid] = 1
+}
+
+call == "seccomp" && arg[0] == "0x1" && line !~ /unfinished/ {
+	sealed[pid] = 1
+}
+
+END {
+	for (rule in used)
+		print "used " rule
+}
