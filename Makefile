@@ -122,6 +122,29 @@ $(BUILD)/tests/fuzz/%.o: private all_cflags += -fno-sanitize=fuzzer
 $(BUILD)/virtio/%.o: private all_cflags += -fsanitize-coverage=trace-loads
 endif
 
+# The explorer of interleavings and what it explores: the monitor's own sources, with their atomic
+# accesses and their system calls made into its steps (tests/model/explore.h).
+model_real := $(addprefix virtio/,virtqueue $(addprefix blk/,aio_native aio_pool dataplane_io \
+	dataplane_loop dataplane_poll mailbox thread))
+model_hooked := $(patsubst %,$(BUILD)/tests/model/hooked/%.o,$(model_real) tests/model/ring \
+	tests/model/pool)
+model_obj  := $(model_hooked) $(patsubst %,$(BUILD)/tests/model/%.o,explore kernel races)
+model_wrap := write read close poll epoll_wait eventfd syscall clock_gettime sched_yield \
+	pthread_create pthread_join blk_blocking_execute
+races      := $(BUILD)/tests/model/races
+
+.PHONY: races
+races: $(races)
+
+$(BUILD)/tests/model/hooked/%.o: %.c tests/model/hooks.h
+	@mkdir -p $(@D)
+	$(say) CC "$< (hooked)"
+	$(Q)$(CC) $(all_cflags) -Wno-shadow -include tests/model/hooks.h -c -o $@ $<
+
+$(races): $(model_obj) $(BUILD)/libmvmm.a
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) $(model_wrap:%=-Wl,--wrap=%) -o $@ $^ $(libs)
+
 # Freestanding guests at fixed addresses, booted by PVH or, without its note, by the 64-bit entry:
 # guest/ is their library, guest/bench what `mvmm bench` boots, tests/guest/payload a guest of tests.
 guest_cflags := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes \
@@ -209,7 +232,7 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox payload replays $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox payload replays races $(inject)
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
@@ -241,7 +264,7 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/cli/run tests/sandbox/run $(faults) \
+		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/cli/run tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
 		tests/lab/with-kvm tests/guest/hostile
 
@@ -300,4 +323,4 @@ clean:
 
 -include $(fuzzers:=.d) $(BUILD)/tests/fuzz/replay.d
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
-	$(sbtool:=.d) $(payload_obj:.o=.d) $(bench_obj:.o=.d)
+	$(sbtool:=.d) $(payload_obj:.o=.d) $(bench_obj:.o=.d) $(model_obj:.o=.d)
