@@ -265,6 +265,9 @@ static void limit_submit(const struct action *x)
 	engine.submit_error = x->b ? -host_error(x->b) : 0;
 	if (engine.submit_error == -EINVAL) /* that would be for good */
 		engine.submit_error = -EIO;
+	/* Also what the next of the disk's own calls does: a read from the page cache, a last sync. */
+	engine.call_error = x->c & 1 ? host_error(x->c >> 1) : 0;
+	engine.short_bytes = x->c & 0x100 ? short_count(x->d) : 0;
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -306,7 +309,9 @@ static void check_answer(void)
 		return;
 	switch (mb->command.type) {
 	case BLK_CMD_START:
-		if (mb->result)
+		if (mb->result == -EBUSY)
+			fuzz_check(run.dp->started, "a device is busy that is not started");
+		else if (mb->result)
 			forget();
 		break;
 	case BLK_CMD_RESET:
@@ -342,9 +347,13 @@ static void post_start(const struct action *x)
 		.status = &run.status,
 	};
 
-	if (run.dp->started || !answered())
+	if (!answered())
 		return;
 	check_answer();
+	if (run.dp->started) { /* is to be refused */
+		post(&cmd);
+		return;
+	}
 	model.nstarted = 0;
 	for (unsigned q = 0; q < run.nqueues; q++) {
 		run.config[q].ready = !(x->c & 1 << q);
