@@ -149,9 +149,12 @@ static void add_doorbells(struct virtio_pci *vpci, gpa_t addr)
 {
 	vpci->doorbells = addr;
 	for (unsigned q = 0; q < vpci->dev->nqueues; q++) {
-		const int ret = ioeventfd_assign(vpci->vm->fd, vpci->dev->kick_fd[q],
-						 doorbell_addr(vpci, q), vpci->doorbell_len, -1);
+		int ret;
 
+		if (vpci->doorbell_mask & 1ULL << q)
+			continue;
+		ret = ioeventfd_assign(vpci->vm->fd, vpci->dev->kick_fd[q], doorbell_addr(vpci, q),
+				       vpci->doorbell_len, -1);
 		if (ret >= 0)
 			vpci->doorbell_mask |= 1ULL << q;
 		else
@@ -165,7 +168,10 @@ static void bar_moved(struct pci_func *func, gpa_t addr, bool claimed)
 {
 	struct virtio_pci *vpci = to_vpci(func);
 
-	remove_doorbells(vpci);
+	/* Told again of the same place, those that are there stay: between removing and adding them
+	 * a kick would leave the guest, to find there whoever else decodes that place by then. */
+	if (!claimed || addr != vpci->doorbells)
+		remove_doorbells(vpci);
 	if (claimed)
 		add_doorbells(vpci, addr);
 }

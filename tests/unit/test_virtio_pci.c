@@ -599,6 +599,33 @@ static void H27_a_refused_doorbell_takes_the_slow_way(void **state)
 	rig_free(rig);
 }
 
+static void not_told(struct pci_func *func, gpa_t addr, bool claimed)
+{
+}
+
+/* Removed and added again, they would lose a kick to the other function in between. */
+static void H27_doorbells_stay_where_another_bar_comes_and_goes(void **state)
+{
+	static const struct pci_func_ops ops = { .bar_moved = not_told };
+	struct rig *rig = rig_running();
+	const unsigned calls = fake_kvm.ioeventfd_calls;
+	struct pci_func thing;
+	uint32_t value = BAR;
+
+	pci_func_init(&thing, 1, 2, 0, 0, 0);
+	thing.bar_size = 0x8000;
+	thing.ops = &ops;
+	assert_int_equal(pci_bus_add(&rig->pci, &thing, NULL), 2);
+	bus_write(&rig->vm.mmio, ECAM + (2 << 15) + PCI_BASE_ADDRESS_0, &value, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		value = i % 2 ? 0 : PCI_COMMAND_MEMORY;
+		bus_write(&rig->vm.mmio, ECAM + (2 << 15) + PCI_COMMAND, &value, 2);
+	}
+	assert_int_equal(fake_kvm.ioeventfd_calls, calls);
+	assert_int_equal(fake_kvm_doorbells(BAR + 0x3000, 4 * NQUEUES), NQUEUES);
+	rig_free(rig);
+}
+
 /* ---- vectors --------------------------------------------------------------------------------- */
 
 static void each_queue_interrupts_by_its_vector(void **state)
@@ -913,6 +940,7 @@ int main(void)
 		cmocka_unit_test(H27_toggling_memory_decode_costs_no_kvm_call),
 		cmocka_unit_test(H27_a_bar_moved_onto_something_else_has_no_doorbells),
 		cmocka_unit_test(H27_a_refused_doorbell_takes_the_slow_way),
+		cmocka_unit_test(H27_doorbells_stay_where_another_bar_comes_and_goes),
 		cmocka_unit_test(each_queue_interrupts_by_its_vector),
 		cmocka_unit_test(queues_may_share_a_vector),
 		cmocka_unit_test(a_queue_without_a_vector_only_sets_the_isr),

@@ -216,7 +216,7 @@ static void bar_taken(void)
 	virtio_reset(disk(0)->dev);
 	bar = pci_read32(mine, PCI_BASE_ADDRESS_0);
 	place = pci_read32(other, PCI_BASE_ADDRESS_0);
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < option_u64("moves", 20); i++) {
 		/* The other one first, then it meets this one there, then decoding in turn. */
 		pci_write32(mine, PCI_BASE_ADDRESS_0, place);
 		pci_write16(mine, PCI_COMMAND, PCI_COMMAND_MASTER);
