@@ -291,16 +291,16 @@ static void ipxe_is_refused_for_want_of_a_64_bit_entry(void **state)
 {
 	struct guest_memory mem = guest_alloc(64 * MIB, 0);
 	FILE *f = fopen("/usr/lib/ipxe/ipxe.lkrn", "re");
-	uint8_t *bytes = malloc(MIB);
 	struct kernel k;
 	struct error err;
+	uint8_t *bytes;
 	size_t len;
 
 	if (!f) {
-		free(bytes);
 		guest_free(&mem);
 		skip();
 	}
+	bytes = malloc(MIB);
 	len = fread(bytes, 1, MIB, f);
 	fclose(f);
 	assert_error(load_file(bzimage_load, &mem, bytes, len, &k, &err), &err,

@@ -20,7 +20,7 @@ enum exit_status {
 	STATUS_HALTED = 35,
 	STATUS_TIMEOUT = 36,
 	STATUS_VIOLATION = 37, /* a thread left its sandbox: no VM end of its own */
-	STATUS_SIGNAL = 128, /* plus its number */
+	STATUS_SIGNAL = 128,   /* plus its number */
 };
 
 struct result {
