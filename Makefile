@@ -255,7 +255,8 @@ ends := tests/durability/ends tests/durability/powercut
 soak: build-tests
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
-	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan))
+	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan)) \
+		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
 .PHONY: test
 test:
