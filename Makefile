@@ -255,6 +255,9 @@ ends := tests/durability/ends tests/durability/powercut
 soak: build-tests
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
+	@$(MAKE) build-tsan
+	@tests/run -t 86400 LONG=1 tests/model/run STARTS=$${STARTS:-5000} BOOTS=$${BOOTS:-2000} \
+		VMS=$${VMS:-50} SECONDS=$${SECONDS:-600} tests/soak/run
 	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan)) \
 		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
@@ -265,7 +268,8 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/cli/run tests/sandbox/run $(faults) \
+		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run \
+		tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
 		tests/lab/with-kvm tests/guest/hostile
 
