@@ -128,7 +128,7 @@ model_real := $(addprefix virtio/,virtqueue $(addprefix blk/,aio_native aio_pool
 	dataplane_loop dataplane_poll mailbox thread))
 model_hooked := $(patsubst %,$(BUILD)/tests/model/hooked/%.o,$(model_real) tests/model/ring \
 	tests/model/pool)
-model_obj  := $(model_hooked) $(patsubst %,$(BUILD)/tests/model/%.o,explore kernel races)
+model_obj  := $(model_hooked) $(patsubst %,$(BUILD)/tests/model/%.o,explore memory kernel races)
 model_wrap := write read close poll epoll_wait eventfd syscall clock_gettime sched_yield \
 	pthread_create pthread_join blk_blocking_execute
 races      := $(BUILD)/tests/model/races

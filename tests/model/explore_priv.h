@@ -55,17 +55,49 @@ struct event {
 	struct view view; /* of those who wrote it */
 };
 
-struct event *event_of(int fd);
-struct event *event_list(unsigned *n);
-void events_reset(struct event *events, unsigned n);
+extern struct model_thread threads[MAX_THREADS], *me; /* me: who runs */
+extern unsigned nthreads;
+extern struct event events[MAX_EVENTS];
+extern unsigned nevents;
 
-const struct view *model_wakers(void); /* of futexes: what they had seen */
+/* ---- explore.c ------------------------------------------------------------------------------- */
 
-struct model_thread *thread_now(void);
-struct model_thread *thread_list(unsigned *n);
-void thread_learns(struct model_thread *t, const struct view *view);
-void thread_noticed(uint64_t what);
+void model_die(const char *what) __attribute__((noreturn));
+uint64_t hash_mix(uint64_t hash, uint64_t value);
+
+/* Lets others run; comes back when this thread is chosen and, if it waits, may go on. */
 void thread_pause(bool (*ready)(void *), void *arg);
-void thread_traces(const char *what, uint64_t value);
+
+/* What decides how the thread goes on, and what people may want to read; `loc` -1: of no word. */
+void thread_noticed(uint64_t what);
+void thread_traces(const char *what, int loc, uint64_t value, const struct site *site);
+
+/* A run that is longer than there is room for: perhaps it only sees what is old for ever. */
+void run_give_up(void) __attribute__((noreturn));
+void model_begin_anew(void);
+int site_order(struct site *site);
+
+/* ---- memory.c -------------------------------------------------------------------------------- */
+
+void memory_forget(void);
+void memory_take_initial(void);
+void memory_begin_run(void);
+void memory_show_to(const struct model_thread *t);
+void memory_name(unsigned loc, char *name, size_t size);
+
+/* Stores of plain code since the last step: whatever differs from what the thread found. */
+void memory_collect_plain(void);
+
+/* The oldest store of each word that somebody may still see. */
+void memory_oldest(struct view *oldest);
+uint64_t view_hash(uint64_t hash, const struct view *view, const struct view *oldest);
+uint64_t memory_hash(uint64_t hash, const struct view *oldest);
+void thread_learns(struct model_thread *t, const struct view *view);
+
+/* ---- kernel.c -------------------------------------------------------------------------------- */
+
+struct event *event_of(int fd);
+void events_reset(void);
+const struct view *model_wakers(void); /* of futexes: what they had seen */
 
 #endif

@@ -39,10 +39,10 @@ static struct view wakers; /* what those had seen who woke futexes */
 
 /* ---- eventfds -------------------------------------------------------------------------------- */
 
-void events_reset(struct event *events, unsigned n)
+void events_reset(void)
 {
 	memset(&wakers, 0, sizeof(wakers));
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < nevents; i++) {
 		events[i].rung = events[i].edge = false;
 		memset(&events[i].view, 0, sizeof(events[i].view));
 	}
@@ -67,17 +67,17 @@ void model_signal(int fd)
 	struct event *event = event_of(fd);
 
 	thread_pause(NULL, NULL);
-	thread_traces("rings", fd - FIRST_FD);
-	thread_now()->visible = true;
+	thread_traces("rings", -1, fd - FIRST_FD, NULL);
+	me->visible = true;
 	event->rung = event->edge = true;
-	merge_view(&event->view, &thread_now()->now);
+	merge_view(&event->view, &me->now);
 }
 
 /* Who is told of an edge has seen what its ringers had. */
 static void take_edge(struct event *event)
 {
 	event->edge = false;
-	thread_learns(thread_now(), &event->view);
+	thread_learns(me, &event->view);
 	if (event->watched)
 		memset(&event->view, 0, sizeof(event->view)); /* nobody else waits for it */
 }
@@ -93,7 +93,7 @@ void model_wait_event(int fd)
 
 	thread_pause(has_edge, event);
 	take_edge(event);
-	thread_traces("wakes by", fd - FIRST_FD);
+	thread_traces("wakes by", -1, fd - FIRST_FD, NULL);
 	thread_noticed(fd);
 }
 
@@ -123,7 +123,7 @@ ssize_t __wrap_read(int fd, void *p, size_t n)
 		errno = EAGAIN;
 		return -1;
 	}
-	thread_learns(thread_now(), &event->view);
+	thread_learns(me, &event->view);
 	event->rung = false;
 	memcpy(p, &one, sizeof(one));
 	return sizeof(one);
@@ -172,10 +172,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 
 static bool any_edge(void *arg)
 {
-	unsigned n;
-	const struct event *events = event_list(&n);
-
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < nevents; i++)
 		if (events[i].watched && events[i].edge)
 			return true;
 	return false;
@@ -189,19 +186,16 @@ bool model_epoll_ready(void)
 /* Everything watched is edge-triggered: see dataplane_loop.c. */
 int __wrap_epoll_wait(int epfd, struct epoll_event *list, int max, int timeout)
 {
-	struct event *events;
-	unsigned n;
 	int count = 0;
 
 	thread_pause(timeout ? any_edge : NULL, NULL);
-	thread_now()->slept = true;
-	events = event_list(&n);
-	for (unsigned i = 0; i < n && count < max; i++) {
+	me->slept = true;
+	for (unsigned i = 0; i < nevents && count < max; i++) {
 		thread_noticed(events[i].watched && events[i].edge);
 		if (!events[i].watched || !events[i].edge)
 			continue;
 		take_edge(&events[i]);
-		thread_traces("wakes by", i);
+		thread_traces("wakes by", -1, i, NULL);
 		list[count++] =
 			(struct epoll_event){ .events = EPOLLIN, .data.u32 = events[i].data };
 	}
@@ -220,16 +214,14 @@ static bool was_woken(void *arg)
 static long futex_wait(const uint32_t *word, uint32_t seen)
 {
 	static struct site look = { .file = __FILE__, .function = "futex_wait", .kind = SITE_LOAD };
-	struct model_thread *me = thread_now();
-
 	thread_pause(NULL, NULL);
 	thread_learns(me, &wakers);
 	if ((uint32_t)model_load(word, sizeof(*word), &look) != seen) {
-		thread_traces("stays up", seen);
+		thread_traces("stays up", -1, seen, NULL);
 		errno = EAGAIN;
 		return -1;
 	}
-	thread_traces("sleeps on", seen);
+	thread_traces("sleeps on", -1, seen, NULL);
 	me->futex_wait = true;
 	thread_pause(was_woken, me);
 	return 0;
@@ -238,20 +230,17 @@ static long futex_wait(const uint32_t *word, uint32_t seen)
 /* The first that waits; the workers are all alike. */
 static long futex_wake(int wanted)
 {
-	struct model_thread *threads;
-	unsigned n;
 	int woken = 0;
 
 	thread_pause(NULL, NULL);
-	thread_now()->visible = true;
-	merge_view(&wakers, &thread_now()->now);
-	threads = thread_list(&n);
-	for (unsigned i = 0; i < n && woken < wanted; i++) {
+	me->visible = true;
+	merge_view(&wakers, &me->now);
+	for (unsigned i = 0; i < nthreads && woken < wanted; i++) {
 		woken += threads[i].futex_wait;
 		threads[i].futex_wait = false;
 	}
 	thread_noticed(woken);
-	thread_traces("wakes", woken);
+	thread_traces("wakes", -1, woken, NULL);
 	return woken;
 }
 
@@ -304,10 +293,8 @@ uint64_t *model_clock(void)
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 {
-	struct model_thread *t = thread_now();
-
-	now += time_passed(t);
-	t->slept = t->blind = false;
+	now += time_passed(me);
+	me->slept = me->blind = false;
 	ts->tv_sec = now / SECOND;
 	ts->tv_nsec = now % SECOND;
 	return 0;
