@@ -5,6 +5,8 @@
 #include <libaio.h>
 #include <sys/syscall.h>
 
+#include "virtio/blk/aio_native.h"
+
 #define BATCH 8
 #define KIB   1024
 
@@ -235,6 +237,23 @@ static void a_group_that_is_refused_is_sent_one_by_one(void **state)
 	assert_int_equal(count((struct rig_config){ 0 }, row_out, 4), 4);
 }
 
+/* The guest may ask for nearly 4 GiB, all of them the same page of its memory. */
+static void a_length_that_wraps_joins_nobody(void **state)
+{
+	struct blk_aio aio = { .file_fd = -1 };
+	struct iovec spill[VIRTQ_MAX_CHAIN];
+	struct blk_request req[2] = {
+		{ .op = BLK_OP_READ, .len = 512, .nseg = 1, .spill = spill },
+		{ .op = BLK_OP_READ, .offset = 512, .len = UINT32_MAX - 511, .nseg = 1 },
+	};
+
+	for (unsigned i = 0; i < 2; i++) {
+		req[i].iov = req[i].inline_iov;
+		blk_aio_queue(&aio, &req[i]);
+	}
+	assert_int_equal(aio.queued, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +263,7 @@ int main(void)
 		cmocka_unit_test_setup(an_error_is_told_to_the_one_it_hit, nothing_seen),
 		cmocka_unit_test_setup(a_short_result_sends_each_again_alone, nothing_seen),
 		cmocka_unit_test_setup(a_group_that_is_refused_is_sent_one_by_one, nothing_seen),
+		cmocka_unit_test(a_length_that_wraps_joins_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,8 @@ static bool may_join(const struct blk_request *first, const struct blk_request *
 {
 	return req->op == first->op && (req->op == BLK_OP_READ || req->op == BLK_OP_WRITE) &&
 	       req->offset == first->offset + first->group.len && !req->alone && !first->alone &&
-	       req->durable == first->durable && first->group.len + req->len <= BLK_GROUP_MAX &&
+	       req->durable == first->durable &&
+	       (uint64_t)first->group.len + req->len <= BLK_GROUP_MAX &&
 	       first->group.nseg + req->nseg <= VIRTQ_MAX_CHAIN;
 }
 
