@@ -59,7 +59,6 @@ static const struct scenario scenarios[] = {
 	{ "one worker", POOL(.workers = 1, .requests = 3, .batch = 1), false },
 	{ "one worker's end", POOL(.workers = 1, .requests = 1, .batch = 1, .end = true), false },
 	{ "two workers, one request", POOL(.workers = 2, .requests = 1, .batch = 1), false },
-	{ "two workers", POOL(.workers = 2, .requests = 2, .batch = 1), true },
 	{ "two workers, two requests at once", POOL(.workers = 2, .requests = 2, .batch = 2),
 	  true },
 	{ "two workers' end", POOL(.workers = 2, .requests = 1, .batch = 1, .end = true), true },
