@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One poll(2) over signals, the VM's own events, console input and deadlines, until somebody has
+ * Main's loop over signals, the VM's own events, console input and deadlines, until somebody has
  * decided that the VM ends. Main thread; never blocks anywhere else. How an end is carried out is
  * ending.c's business.
  */
@@ -17,25 +17,25 @@
 #define CHECK_MS       1000
 #define PANIC_GRACE_MS 5000 /* for messages, a kexec into a crash kernel, or a reboot */
 
-enum { POLL_SIGNAL, POLL_VM, POLL_INPUT, POLL_SPACE, POLL_COUNT };
-
-static void take_signal(struct control *c)
+static void take_signal(void *opaque, short revents)
 {
+	struct control *c = opaque;
 	struct signalfd_siginfo info;
 
 	if (read(c->signal_fd, &info, sizeof(info)) == sizeof(info))
 		vm_request_end(&c->machine->vm, VM_END_SIGNAL, info.ssi_signo);
 }
 
-static void vm_event(struct control *c)
+static void vm_event(void *opaque, short revents)
 {
+	struct control *c = opaque;
 	struct vm *vm = &c->machine->vm;
 	uint64_t count;
 
 	if (read(vm->event_fd, &count, sizeof(count)) < 0)
 		return; /* EAGAIN: nothing has happened */
-	if (atomic_load(&vm->panicked) && c->panic_limit == CLOCK_NEVER)
-		c->panic_limit = clock_ms() + PANIC_GRACE_MS;
+	if (atomic_load(&vm->panicked) && !c->panic.armed)
+		loop_timer_set(&c->loop, &c->panic, clock_ms() + PANIC_GRACE_MS);
 }
 
 static void print_status(struct control *c)
@@ -62,18 +62,32 @@ static void watch_disks(struct machine *m)
 		virtio_blk_watch(&m->disk[i].blk);
 }
 
-static void check_deadlines(struct control *c)
+static void input_ready(void *opaque, short revents)
 {
-	struct vm *vm = &c->machine->vm;
-	const uint64_t now = clock_ms();
+	input_read(&((struct control *)opaque)->input);
+}
 
-	if (now >= c->limit)
-		vm_request_end(vm, VM_END_TIMEOUT, 0);
-	if (now >= c->panic_limit)
-		vm_request_end(vm, VM_END_PANIC, 0);
-	if (now < c->next_check)
-		return;
-	c->next_check = now + CHECK_MS;
+static void space_ready(void *opaque, short revents)
+{
+	input_flush(&((struct control *)opaque)->input);
+}
+
+static void time_is_up(void *opaque)
+{
+	vm_request_end(&((struct control *)opaque)->machine->vm, VM_END_TIMEOUT, 0);
+}
+
+static void panic_is_over(void *opaque)
+{
+	vm_request_end(&((struct control *)opaque)->machine->vm, VM_END_PANIC, 0);
+}
+
+static void check(void *opaque)
+{
+	struct control *c = opaque;
+	struct vm *vm = &c->machine->vm;
+
+	loop_timer_set(&c->loop, &c->check, clock_ms() + CHECK_MS);
 	terminal_resume(c->term);
 	serial_tick(&c->machine->serial);
 	watch_disks(c->machine);
@@ -83,42 +97,32 @@ static void check_deadlines(struct control *c)
 		vm_request_end(vm, VM_END_HALTED, 0);
 }
 
-static uint64_t next_deadline(const struct control *c)
+static void watch(struct control *c, struct loop_watch *w, int fd,
+		  void (*ready)(void *opaque, short revents))
 {
-	uint64_t next = c->next_check;
-
-	if (c->limit < next)
-		next = c->limit;
-	return c->panic_limit < next ? c->panic_limit : next;
+	*w = (struct loop_watch){ .fd = fd, .events = POLLIN, .ready = ready, .opaque = c };
+	loop_add(&c->loop, w); /* these few are the first: there is room */
 }
 
-static void wait_once(struct control *c)
+static void set_up(struct control *c)
 {
-	struct pollfd pfd[POLL_COUNT] = {
-		[POLL_SIGNAL] = { .fd = c->signal_fd, .events = POLLIN },
-		[POLL_VM] = { .fd = c->machine->vm.event_fd, .events = POLLIN },
-		[POLL_INPUT] = { .fd = input_poll_fd(&c->input), .events = POLLIN },
-		[POLL_SPACE] = { .fd = c->machine->serial.space_fd, .events = POLLIN },
-	};
-
-	if (poll(pfd, POLL_COUNT, clock_poll_timeout(next_deadline(c), clock_ms())) < 0)
-		return; /* EINTR: SIGCONT came by */
-	if (pfd[POLL_SIGNAL].revents)
-		take_signal(c);
-	if (pfd[POLL_VM].revents)
-		vm_event(c);
-	if (pfd[POLL_INPUT].revents)
-		input_read(&c->input);
-	if (pfd[POLL_SPACE].revents)
-		input_flush(&c->input);
-	check_deadlines(c);
+	watch(c, &c->on_signal, c->signal_fd, take_signal);
+	watch(c, &c->on_vm, c->machine->vm.event_fd, vm_event);
+	watch(c, &c->on_input, -1, input_ready);
+	watch(c, &c->on_space, c->machine->serial.space_fd, space_ready);
+	c->check = (struct loop_timer){ .expired = check, .opaque = c };
+	c->timeout = (struct loop_timer){ .expired = time_is_up, .opaque = c };
+	c->panic = (struct loop_timer){ .expired = panic_is_over, .opaque = c };
+	loop_timer_set(&c->loop, &c->check, clock_ms() + CHECK_MS);
+	loop_timer_set(&c->loop, &c->timeout, c->limit);
 }
 
 void control_run(struct control *c)
 {
-	c->next_check = clock_ms() + CHECK_MS;
-	c->panic_limit = CLOCK_NEVER;
 	input_init(&c->input, c->input_fd, c->term, &c->machine->serial, escape_pressed, c);
-	while (vm_end_reason(&c->machine->vm, NULL) == VM_RUNNING)
-		wait_once(c);
+	set_up(c);
+	while (vm_end_reason(&c->machine->vm, NULL) == VM_RUNNING) {
+		c->on_input.fd = input_poll_fd(&c->input);
+		loop_once(&c->loop);
+	}
 }
