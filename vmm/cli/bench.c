@@ -114,7 +114,7 @@ static int prepare(struct bench *b, struct error *err)
 
 static const struct blk_stats *disk_stats(const struct bench *b, unsigned i)
 {
-	return blk_dataplane_stats(b->machine->disk[i].blk.dataplane);
+	return blk_dataplane_stats(b->machine->disk[i]->blk.dataplane);
 }
 
 static uint64_t get(const _Atomic uint64_t *counter)

@@ -59,7 +59,7 @@ static void escape_pressed(void *opaque, enum escape_action action)
 static void watch_disks(struct machine *m)
 {
 	for (unsigned i = 0; i < m->ndisks; i++)
-		virtio_blk_watch(&m->disk[i].blk);
+		virtio_blk_watch(&m->disk[i]->blk);
 }
 
 static void input_ready(void *opaque, short revents)

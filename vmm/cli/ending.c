@@ -208,13 +208,13 @@ static void drain_disks(struct ending *e, uint64_t deadline)
 	struct machine *m = e->machine;
 
 	for (unsigned i = 0; i < m->ndisks; i++)
-		disk_ends(&m->disk[i], 0);
+		disk_ends(m->disk[i], 0);
 	for (unsigned i = 0; i < m->ndisks; i++) {
-		if (disk_ends(&m->disk[i], clock_poll_timeout(deadline, clock_ms())))
+		if (disk_ends(m->disk[i], clock_poll_timeout(deadline, clock_ms())))
 			continue;
 		e->res.stuck++;
 		log_warn("disk '%s': I/O still in flight, its storage does not answer",
-			 m->opt->disk[i].path);
+			 m->disk[i]->config->path);
 	}
 }
 

@@ -16,14 +16,11 @@
 #include "loader/acpi.h"
 #include "loader/boot.h"
 #include "loader/mptable.h"
-#include "virtio/blk/thread.h"
 #include "vmm/cli/roles.h"
 #include "vmm/log.h"
 #include "vmm/x86/layout.h"
 
-#define DEFAULT_APPEND	 "console=ttyS0 reboot=k panic=-1"
-#define PCI_CLASS_DISK	 0x018000 /* mass storage, other */
-#define IDLE_SHUTDOWN_MS 1000
+#define DEFAULT_APPEND "console=ttyS0 reboot=k panic=-1"
 
 /* An interrupt line of its own: an eventfd that KVM turns into an edge on `gsi`. */
 static int line_init(struct irq_line *line, int vm_fd, uint32_t gsi, struct error *err)
@@ -51,7 +48,7 @@ static void line_destroy(struct irq_line *line)
 
 /* ---- x86 ---- */
 
-static struct acpi_mmio_dev mmio_slot(unsigned i)
+struct acpi_mmio_dev machine_mmio_slot(unsigned i)
 {
 	return (struct acpi_mmio_dev){
 		.base = X86_VIRTIO_MMIO + i * X86_VIRTIO_MMIO_STRIDE,
@@ -168,7 +165,7 @@ static int add_tables(struct machine *m, gpa_t *rsdp, struct error *err)
 
 	if (opt->transport == TRANSPORT_MMIO && !opt->mmio_cmdline)
 		for (; config.nvirtio_mmio < m->ndisks; config.nvirtio_mmio++)
-			slot[config.nvirtio_mmio] = mmio_slot(config.nvirtio_mmio);
+			slot[config.nvirtio_mmio] = machine_mmio_slot(config.nvirtio_mmio);
 	ret = mptable_write(&m->vm.mem, opt->cpus, err);
 	return ret ? ret : acpi_write(&m->vm.mem, &config, rsdp, err);
 }
@@ -187,82 +184,6 @@ static int add_console(struct machine *m, int fd, struct error *err)
 
 	return console_start(&m->console, fd, match[0] ? match : NULL, guest_panicked, &m->vm,
 			     &hook, err);
-}
-
-static int attach_disk(struct machine *m, unsigned i, struct error *err)
-{
-	struct machine_disk *disk = &m->disk[i];
-	struct acpi_mmio_dev slot = mmio_slot(i);
-
-	if (m->opt->transport == TRANSPORT_PCI)
-		return virtio_pci_init(&disk->pci, &disk->blk.dev, &m->vm, &m->pci, PCI_CLASS_DISK,
-				       err);
-	return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi,
-				virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
-}
-
-static int add_disk(struct machine *m, unsigned i, struct error *err)
-{
-	struct virtio_blk *blk = &m->disk[i].blk;
-	const struct blk_hooks hooks = {
-		.disk = sandbox_hook(m->sandbox, ROLE_DISK),
-		.worker = sandbox_hook(m->sandbox, ROLE_WORKER),
-	};
-	int ret = virtio_blk_init(blk, &m->opt->disk[i], i, m->opt->cpus, &m->vm.mem, m->vm.stop_fd,
-				  &hooks, err);
-	struct error why;
-
-	if (ret)
-		return ret;
-	ret = attach_disk(m, i, &why);
-	if (ret)
-		goto destroy_blk;
-	m->ndisks++;
-	return 0;
-
-destroy_blk:
-	error_setx(err, -ret, "disk '%s': %s", m->opt->disk[i].path, why.text);
-	virtio_blk_shutdown(blk, IDLE_SHUTDOWN_MS);
-	virtio_blk_destroy(blk);
-	return ret;
-}
-
-/* The disks' threads have ended. */
-static void remove_disks(struct machine *m)
-{
-	while (m->ndisks) {
-		struct machine_disk *disk = &m->disk[--m->ndisks];
-
-		if (m->opt->transport == TRANSPORT_PCI)
-			virtio_pci_destroy(&disk->pci);
-		else
-			virtio_mmio_destroy(&disk->mmio);
-		virtio_blk_destroy(&disk->blk);
-	}
-	free(m->disk);
-	m->disk = NULL;
-}
-
-/* For disks that no driver has ever started. */
-static void abandon_disks(struct machine *m)
-{
-	for (unsigned i = 0; i < m->ndisks; i++)
-		virtio_blk_shutdown(&m->disk[i].blk, IDLE_SHUTDOWN_MS);
-	remove_disks(m);
-}
-
-static int add_disks(struct machine *m, struct error *err)
-{
-	int ret = 0;
-
-	m->disk = calloc(m->opt->ndisks, sizeof(*m->disk));
-	if (!m->disk && m->opt->ndisks)
-		return error_set(err, ENOMEM, "disks");
-	for (unsigned i = 0; i < m->opt->ndisks && !ret; i++)
-		ret = add_disk(m, i, err);
-	if (ret)
-		abandon_disks(m);
-	return ret;
 }
 
 /* Fills guest memory and points the boot vCPU at the kernel. */
@@ -317,7 +238,7 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 	ret = add_platform(m, err);
 	if (ret)
 		goto stop_console;
-	ret = add_disks(m, err);
+	ret = machine_disks_add(m, err);
 	if (ret)
 		goto remove_platform;
 	ret = add_kernel(m, err);
@@ -328,7 +249,7 @@ static int assemble(struct machine *m, int console_fd, struct error *err)
 	return 0;
 
 abandon_disks:
-	abandon_disks(m);
+	machine_disks_abandon(m);
 remove_platform:
 	remove_platform(m);
 stop_console:
@@ -362,7 +283,7 @@ struct machine *machine_create(const struct run_options *opt, int console_fd,
 
 unsigned machine_max_disks(enum transport transport)
 {
-	return transport == TRANSPORT_PCI ? PCI_SLOTS - 1 : X86_VIRTIO_MMIO_COUNT;
+	return transport == TRANSPORT_PCI ? MACHINE_MAX_DISKS : X86_VIRTIO_MMIO_COUNT;
 }
 
 int machine_check_options(const struct run_options *opt, struct error *err)
@@ -419,7 +340,7 @@ char *machine_cmdline(const struct run_options *opt)
 		fputs(DEFAULT_APPEND " ", f);
 	if (opt->mmio_cmdline) {
 		for (unsigned i = 0; i < opt->ndisks; i++) {
-			struct acpi_mmio_dev slot = mmio_slot(i);
+			struct acpi_mmio_dev slot = machine_mmio_slot(i);
 
 			fprintf(f, "virtio_mmio.device=%uK@0x%llx:%u ", slot.size / 1024,
 				(unsigned long long)slot.base, slot.gsi);

@@ -9,24 +9,16 @@
 #include "devices/legacy.h"
 #include "devices/power.h"
 #include "devices/serial.h"
-#include "virtio/blk/virtio_blk.h"
-#include "virtio/virtio_mmio.h"
+#include "loader/acpi.h"
 #include "virtio/virtio_mmio_pages.h"
-#include "virtio/virtio_pci.h"
 #include "vmm/arch.h"
+#include "vmm/cli/machine_disk.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/error.h"
 #include "vmm/pci.h"
 #include "vmm/vm.h"
 
-struct machine_disk {
-	struct virtio_blk blk;
-	union {
-		struct virtio_pci pci;
-		struct virtio_mmio mmio;
-	};
-	bool ended; /* its thread is gone; ending.c's */
-};
+#define MACHINE_MAX_DISKS (PCI_SLOTS - 1) /* slot 0 is the bridge */
 
 struct machine {
 	const struct run_options *opt;
@@ -40,8 +32,8 @@ struct machine {
 	struct power power;
 	struct pci_bus pci;
 	struct virtio_mmio_pages mmio_pages;
-	struct machine_disk *disk;
-	unsigned ndisks; /* attached */
+	struct machine_disk *disk[MACHINE_MAX_DISKS]; /* owned; the first `ndisks`, no holes */
+	unsigned ndisks;
 	char *cmdline;
 	struct boot_entry entry;
 	struct console console;
@@ -68,6 +60,9 @@ struct machine *machine_create(const struct run_options *opt, int console_fd,
 
 /* The kernel command line for these options; the caller frees it. NULL: out of memory. */
 char *machine_cmdline(const struct run_options *opt);
+
+/* Where virtio-mmio device `i` is. */
+struct acpi_mmio_dev machine_mmio_slot(unsigned i);
 
 /* The machine in words: memory map, devices, disks, command line. */
 void machine_print(const struct machine *m, FILE *out);

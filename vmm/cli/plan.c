@@ -27,10 +27,8 @@ static void print_bus(const struct bus *bus, int width, FILE *out)
 		print_range(out, bus->dev[i].base, bus->dev[i].len, width, bus->dev[i].name);
 }
 
-static void print_place(const struct machine *m, unsigned i, FILE *out)
+static void print_place(const struct machine *m, const struct machine_disk *disk, FILE *out)
 {
-	const struct machine_disk *disk = &m->disk[i];
-
 	if (m->opt->transport == TRANSPORT_PCI)
 		fprintf(out, "PCI 00:%02x.0", disk->pci.slot);
 	else
@@ -38,19 +36,19 @@ static void print_place(const struct machine *m, unsigned i, FILE *out)
 			disk->mmio.page ? "page" : "exit");
 }
 
-static void print_disk(const struct machine *m, unsigned i, FILE *out)
+static void print_disk(const struct machine *m, const struct machine_disk *disk, FILE *out)
 {
 	static const char *const cache[] = { "none", "writeback", "unsafe" };
 	static const char *const aio[] = { "native", "threads" };
-	const struct block_backend *be = &m->disk[i].blk.backend;
-	const struct disk_config *config = &m->opt->disk[i];
+	const struct block_backend *be = &disk->blk.backend;
+	const struct disk_config *config = disk->config;
 	char size[24];
 
-	fprintf(out, "  %s  ", m->disk[i].blk.dev.name);
-	print_place(m, i, out);
+	fprintf(out, "  %s  ", disk->blk.dev.name);
+	print_place(m, disk, out);
 	fprintf(out, "  %s%s  cache=%s,aio=%s,queues=%u,queue-size=%u,aio-depth=%u,block-size=%u",
 		number_format_size(be->size, size), be->readonly ? " readonly" : "",
-		cache[be->cache], aio[be->aio], m->disk[i].blk.dev.nqueues, config->queue_size,
+		cache[be->cache], aio[be->aio], disk->blk.dev.nqueues, config->queue_size,
 		config->aio_depth, be->block_size);
 	if (config->serial[0])
 		fprintf(out, ",serial=%s", config->serial);
@@ -66,7 +64,7 @@ void machine_print(const struct machine *m, FILE *out)
 	print_bus(&m->vm.pio, 4, out);
 	fprintf(out, "disks:%s\n", m->ndisks ? "" : " none");
 	for (unsigned i = 0; i < m->ndisks; i++)
-		print_disk(m, i, out);
+		print_disk(m, m->disk[i], out);
 	fprintf(out, "kernel: %s, entry 0x%" PRIx64 " (%s)\n", m->opt->kernel, m->entry.entry,
 		m->entry.protocol == BOOT_PVH ? "PVH" : "Linux 64-bit");
 	if (m->opt->initrd)

@@ -35,7 +35,7 @@ static void report_disk(const char *name, const struct blk_stats *s)
 void report_disks(const struct machine *m)
 {
 	for (unsigned i = 0; i < m->ndisks; i++) {
-		const struct virtio_blk *blk = &m->disk[i].blk;
+		const struct virtio_blk *blk = &m->disk[i]->blk;
 
 		report_disk(blk->dev.name, blk_dataplane_stats(blk->dataplane));
 	}
@@ -46,6 +46,6 @@ uint64_t report_failed_requests(const struct machine *m)
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < m->ndisks; i++)
-		sum += get(&blk_dataplane_stats(m->disk[i].blk.dataplane)->errors);
+		sum += get(&blk_dataplane_stats(m->disk[i]->blk.dataplane)->errors);
 	return sum;
 }

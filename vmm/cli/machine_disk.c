@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Puts disks into a machine and takes them out. Main; must not know what is plugged while the guest
+ * runs, nor how the VM ends.
+ */
+#include "vmm/cli/machine_disk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "virtio/blk/thread.h"
+#include "vmm/cli/machine.h"
+#include "vmm/cli/roles.h"
+
+#define PCI_CLASS_DISK	 0x018000 /* mass storage, other */
+#define IDLE_SHUTDOWN_MS 1000
+
+static int attach(struct machine *m, struct machine_disk *disk, struct error *err)
+{
+	const struct acpi_mmio_dev slot = machine_mmio_slot(disk->index);
+
+	if (m->opt->transport == TRANSPORT_PCI)
+		return virtio_pci_init(&disk->pci, &disk->blk.dev, &m->vm, &m->pci, PCI_CLASS_DISK,
+				       err);
+	return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi,
+				virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
+}
+
+static int init_blk(struct machine *m, struct machine_disk *disk, struct error *err)
+{
+	const struct blk_hooks hooks = {
+		.disk = sandbox_hook(m->sandbox, ROLE_DISK),
+		.worker = sandbox_hook(m->sandbox, ROLE_WORKER),
+	};
+
+	return virtio_blk_init(&disk->blk, disk->config, disk->index, m->opt->cpus, &m->vm.mem,
+			       m->vm.stop_fd, &hooks, err);
+}
+
+static int add(struct machine *m, const struct disk_config *config, unsigned index,
+	       struct error *err)
+{
+	struct machine_disk *disk = calloc(1, sizeof(*disk));
+	struct error why;
+	int ret;
+
+	if (!disk)
+		return error_set(err, ENOMEM, "disk '%s'", config->path);
+	disk->config = config;
+	disk->index = index;
+	ret = init_blk(m, disk, err);
+	if (ret)
+		goto free_disk;
+	ret = attach(m, disk, &why);
+	if (ret)
+		goto destroy_blk;
+	m->disk[m->ndisks++] = disk;
+	return 0;
+
+destroy_blk:
+	error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
+	virtio_blk_shutdown(&disk->blk, IDLE_SHUTDOWN_MS);
+	virtio_blk_destroy(&disk->blk);
+free_disk:
+	free(disk);
+	return ret;
+}
+
+/* Its thread has ended. */
+static void remove_last(struct machine *m)
+{
+	struct machine_disk *disk = m->disk[--m->ndisks];
+
+	if (m->opt->transport == TRANSPORT_PCI)
+		virtio_pci_destroy(&disk->pci);
+	else
+		virtio_mmio_destroy(&disk->mmio);
+	virtio_blk_destroy(&disk->blk);
+	free(disk);
+}
+
+void machine_disks_abandon(struct machine *m)
+{
+	for (unsigned i = 0; i < m->ndisks; i++)
+		virtio_blk_shutdown(&m->disk[i]->blk, IDLE_SHUTDOWN_MS);
+	while (m->ndisks)
+		remove_last(m);
+}
+
+int machine_disks_add(struct machine *m, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < m->opt->ndisks && !ret; i++)
+		ret = add(m, &m->opt->disk[i], i, err);
+	if (ret)
+		machine_disks_abandon(m);
+	return ret;
+}
