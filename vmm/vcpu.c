@@ -235,20 +235,26 @@ static void name_thread(const struct vcpu *vcpu)
 	prctl(PR_SET_NAME, name);
 }
 
-static void *vcpu_thread(void *opaque)
+static void run_guest(struct vcpu *vcpu)
 {
-	struct vcpu *vcpu = opaque;
-
-	name_thread(vcpu);
-	thread_hook_enter(&vcpu->vm->vcpu_hook);
-	if (!wait_for_release(vcpu))
-		return NULL;
 	/* A guest that has asked for its end does not run on: main needs time to come and stop it. */
 	while (!atomic_load(&vcpu->stop) && vm_end_reason(vcpu->vm, NULL) == VM_RUNNING) {
 		answer_halt_question(vcpu);
 		run_once(vcpu);
 	}
 	finish_access(vcpu);
+}
+
+static void *vcpu_thread(void *opaque)
+{
+	struct vcpu *vcpu = opaque;
+
+	name_thread(vcpu);
+	thread_hook_enter(&vcpu->vm->vcpu_hook);
+	if (wait_for_release(vcpu))
+		run_guest(vcpu);
+	atomic_store(&vcpu->ended, 1);
+	syscall(SYS_futex, &vcpu->ended, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	return NULL;
 }
 
@@ -293,6 +299,7 @@ int vcpu_start(struct vcpu *vcpu, struct error *err)
 	int ret;
 
 	atomic_store(&vcpu->stop, false);
+	atomic_store(&vcpu->ended, 0);
 	ret = create_thread(vcpu);
 	if (ret && vcpu->cpu >= 0)
 		return error_set(err, ret, "cannot start the thread of vCPU %u on host CPU %d",
@@ -318,20 +325,20 @@ void vcpu_ask_stop(struct vcpu *vcpu)
 	vcpu_kick(vcpu);
 }
 
+/*
+ * Each wait is one of CLOCK_MONOTONIC (futex(2): so is a timeout of FUTEX_WAIT), which a host's clock
+ * that is set back does not make longer. pthread_clockjoin_np() would do, were it known to TSan.
+ */
 void vcpu_join(struct vcpu *vcpu)
 {
-	struct timespec until;
+	static const struct timespec again = { .tv_nsec = 50 * 1000 * 1000 };
 
 	if (!vcpu->started)
 		return;
-	do {
+	while (!atomic_load(&vcpu->ended)) {
 		vcpu_kick(vcpu);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += 50 * 1000 * 1000;
-		if (until.tv_nsec >= 1000 * 1000 * 1000) {
-			until.tv_nsec -= 1000 * 1000 * 1000;
-			until.tv_sec++;
-		}
-	} while (pthread_timedjoin_np(vcpu->thread, NULL, &until));
+		syscall(SYS_futex, &vcpu->ended, FUTEX_WAIT_PRIVATE, 0, &again, NULL, 0);
+	}
+	pthread_join(vcpu->thread, NULL);
 	vcpu->started = false;
 }

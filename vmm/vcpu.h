@@ -22,6 +22,7 @@ struct vcpu {
 	bool started;
 	int cpu;		      /* host CPU for the thread; -1: any. Before vcpu_start() */
 	_Atomic bool stop;	      /* set by main, seen at every exit */
+	_Atomic uint32_t ended;	      /* a futex: its thread will not run the guest again */
 	_Atomic uint32_t halt_asked;  /* sequence number of main's question "are you halted?" */
 	_Atomic uint32_t halt_answer; /* sequence << 1 | halted */
 	bool woken;		      /* by INIT or SIPI, in the last KVM_RUN; its thread's */

@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/vcpu.h"
@@ -74,6 +75,18 @@ int ioctl(int fd, unsigned long request, ...)
 		return ret;
 	errno = -ret;
 	return -1;
+}
+
+/* What the tests' own calls and the library's see of the host's clock, which somebody sets. */
+static _Atomic time_t clock_jump;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	const int ret = syscall(SYS_clock_gettime, id, ts);
+
+	if (id == CLOCK_REALTIME)
+		ts->tv_sec += clock_jump;
+	return ret;
 }
 
 static void port_read(void *opaque, uint64_t off, void *data, unsigned len)
@@ -382,6 +395,55 @@ static void H30_a_vcpu_with_nothing_to_say_is_stopped(void **state)
 	rig_free(rig);
 }
 
+/* ---- a host that is not still ---------------------------------------------------------------- */
+
+static _Atomic unsigned kicks;
+
+/* A guest that hears of kicks late: the first come between its looks and its waits. */
+static int deaf_to_some_kicks(struct kvm_run *run)
+{
+	static const struct timespec second = { .tv_sec = 1 };
+
+	while (kicks < 3)
+		if (nanosleep(&second, NULL) < 0)
+			kicks++;
+	return -EINTR;
+}
+
+static unsigned stop_takes_ms(time_t jump)
+{
+	struct rig *rig = rig_new();
+	struct timespec from, to;
+	struct error err;
+
+	kicks = 0;
+	script.step[0] = deaf_to_some_kicks;
+	script.next[0] = 0;
+	rig->vm.nvcpus = 1;
+	assert_int_equal(vm_start_vcpus(&rig->vm, &err), 0);
+	vm_release_vcpus(&rig->vm);
+	usleep(10 * 1000);
+	clock_jump = jump;
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	vm_stop_vcpus(&rig->vm);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	clock_jump = 0;
+	rig_free(rig);
+	return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+}
+
+/* If the wait for the next kick were one of the host's clock, it would take an hour. */
+static void F26_a_clock_that_jumps_does_not_hold_up_the_stop(void **state)
+{
+	alarm(30);
+	assert_in_range(stop_takes_ms(0), 20, 3000);
+	assert_in_range(stop_takes_ms(3600), 20, 3000);
+	assert_in_range(stop_takes_ms(-3600), 20, 3000);
+	alarm(0);
+	/* And it was kicked until it heard. */
+	assert_int_equal(kicks, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +453,7 @@ int main(void)
 		cmocka_unit_test(H26_a_string_of_port_accesses_is_done_one_by_one),
 		cmocka_unit_test(H26_nobody_there_reads_as_ones),
 		cmocka_unit_test(H30_a_vcpu_with_nothing_to_say_is_stopped),
+		cmocka_unit_test(F26_a_clock_that_jumps_does_not_hold_up_the_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
