@@ -270,8 +270,8 @@ test:
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
 		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run \
 		tests/sandbox/run $(faults) \
-		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo $(asan_mvmm) \
-		tests/lab/with-kvm tests/guest/hostile
+		-t 1800 tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
+		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
 TIME ?= 60
