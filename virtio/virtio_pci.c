@@ -346,6 +346,11 @@ int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *
 	return 0;
 }
 
+void virtio_pci_watch(struct virtio_pci *vpci)
+{
+	msix_retry(&vpci->msix);
+}
+
 void virtio_pci_destroy(struct virtio_pci *vpci)
 {
 	remove_doorbells(vpci);

@@ -59,6 +59,9 @@ struct virtio_pci {
 int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *vm,
 		    struct pci_bus *pci, uint32_t class_code, struct error *err);
 
+/* Main, about once a second: interrupts that KVM would not set up are tried again. */
+void virtio_pci_watch(struct virtio_pci *vpci);
+
 /* Main, vCPUs stopped, the device reset or shut down. */
 void virtio_pci_destroy(struct virtio_pci *vpci);
 

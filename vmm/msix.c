@@ -2,8 +2,8 @@
 /*
  * MSI-X: the vector table, the pending bits, and which vectors have their irqfd in place.
  *
- * Runs on vCPU threads under its own lock, on main before and after. A disk's thread never comes
- * here: it writes its eventfd, masked or not. Must not know who signals a vector or what for, nor
+ * Runs on vCPU threads under its own lock, on main before and after; msix_retry() on main at any
+ * time. A disk's thread never comes here: it writes its eventfd, masked or not. Must not know who signals a vector or what for, nor
  * where in a BAR the table lies.
  */
 #include "vmm/msix.h"
@@ -92,37 +92,66 @@ static bool may_fire(const struct msix *msix, const struct msix_vector *v)
 	       !(v->control & PCI_MSIX_ENTRY_CTRL_MASKBIT) && (v->addr_lo || v->addr_hi);
 }
 
-/* Assigning injects what came in while the vector was masked. If KVM refuses, the vector stays as
- * if masked, signals wait in its counter, and the next unmask tries again. */
-static void assign_vector(struct msix *msix, struct msix_vector *v)
+/* Assigning injects what came in while the vector was masked. */
+static int assign_vector(struct msix *msix, struct msix_vector *v)
 {
 	const uint64_t addr = (uint64_t)v->addr_hi << 32 | v->addr_lo;
-	int err;
+	int ret;
 
-	err = irq_router_set_msi(msix->router, v->gsi, addr, v->data, msix->devid);
-	if (!err)
-		err = irqfd_assign(msix->router->vm_fd, v->fd, v->gsi);
-	if (!err)
-		v->assigned = true;
-	else
-		log_guest(&msix->log, "MSI-X vector %u stays masked: %s",
-			  (unsigned)(v - msix->vector), strerror(-err));
+	ret = irq_router_set_msi(msix->router, v->gsi, addr, v->data, msix->devid);
+	if (!ret)
+		ret = irqfd_assign(msix->router->vm_fd, v->fd, v->gsi);
+	return ret;
+}
+
+/*
+ * If KVM refuses, which it does for want of memory, the vector stays as it was: signals wait in its
+ * counter. No driver would unmask again what it has unmasked, so msix_retry() must. Told once.
+ */
+static void note_answer(struct msix *msix, struct msix_vector *v, int ret)
+{
+	if (ret < 0 && !v->refused)
+		log_guest(&msix->log, "MSI-X vector %u stays %smasked for now: %s",
+			  (unsigned)(v - msix->vector), v->assigned ? "un" : "", strerror(-ret));
+	v->refused = ret < 0;
+	msix->refused |= v->refused;
+	if (!v->refused)
+		v->assigned = !v->assigned;
 }
 
 static void update_vector(struct msix *msix, struct msix_vector *v)
 {
 	const bool wanted = may_fire(msix, v);
 
-	if (wanted && !v->assigned)
-		assign_vector(msix, v);
-	else if (!wanted && v->assigned)
-		v->assigned = irqfd_deassign(msix->router->vm_fd, v->fd, v->gsi) < 0;
+	if (wanted == v->assigned)
+		v->refused = false;
+	else if (wanted)
+		note_answer(msix, v, assign_vector(msix, v));
+	else
+		note_answer(msix, v, irqfd_deassign(msix->router->vm_fd, v->fd, v->gsi));
 }
 
 static void update_all(struct msix *msix)
 {
 	for (unsigned i = 0; i < msix->nvectors; i++)
 		update_vector(msix, &msix->vector[i]);
+}
+
+/* Under the lock. */
+static void retry(struct msix *msix)
+{
+	if (!msix->refused)
+		return;
+	msix->refused = false;
+	update_all(msix);
+}
+
+void msix_retry(struct msix *msix)
+{
+	if (pthread_mutex_trylock(&msix->lock))
+		return;
+	retry(msix);
+	pthread_mutex_unlock(&msix->lock);
 }
 
 void msix_set_control(struct msix *msix, uint16_t control)
@@ -215,6 +244,7 @@ void msix_table_write(struct msix *msix, uint64_t off, const void *data, unsigne
 	if (!is_aligned(off, len) || !in_table(msix, off))
 		return;
 	pthread_mutex_lock(&msix->lock);
+	retry(msix);
 	for (unsigned i = 0; i < len; i += 4) {
 		memcpy(&word, (const uint8_t *)data + i, 4);
 		write_table_word(msix, off + i, word);
@@ -240,6 +270,7 @@ void msix_pba_read(struct msix *msix, uint64_t off, void *data, unsigned len)
 	if (!is_aligned(off, len))
 		return;
 	pthread_mutex_lock(&msix->lock);
+	retry(msix);
 	for (unsigned i = 0; i < len; i += 4) {
 		const uint32_t bits = pending_word(msix, off + i);
 

@@ -22,6 +22,7 @@ struct msix_vector {
 	int fd; /* owned, non-blocking */
 	uint32_t gsi;
 	bool assigned;				  /* the irqfd is in place */
+	bool refused;				  /* KVM would not have it otherwise */
 	uint32_t addr_lo, addr_hi, data, control; /* the table entry as the guest wrote it */
 };
 
@@ -31,6 +32,7 @@ struct msix {
 	unsigned nvectors;
 	bool enabled;
 	bool function_masked;
+	bool refused; /* so is a vector, or was */
 	uint32_t devid; /* requester id, for GICv3 ITS */
 	struct msix_vector *vector;
 	struct log_limit log;
@@ -52,6 +54,12 @@ void msix_set_control(struct msix *msix, uint16_t control);
 void msix_table_read(struct msix *msix, uint64_t off, void *data, unsigned len);
 void msix_table_write(struct msix *msix, uint64_t off, const void *data, unsigned len);
 void msix_pba_read(struct msix *msix, uint64_t off, void *data, unsigned len);
+
+/*
+ * Main, about once a second: asks KVM again for what it has refused. Does not wait for a vCPU: one
+ * that is here now asks again itself, as every access to the table or the pending bits does.
+ */
+void msix_retry(struct msix *msix);
 
 /* For a device that was stopped: what it signalled while masked is forgotten. */
 void msix_clear_pending(struct msix *msix);

@@ -90,7 +90,9 @@ static inline int fake_kvm_irqfd(const struct kvm_irqfd *req)
 	if (req->flags & KVM_IRQFD_FLAG_DEASSIGN) {
 		if (!old || old->gsi != req->gsi)
 			return 0;
-		fake_kvm_take(req->fd); /* eventfd_ctx_remove_wait_queue() clears the counter */
+		/* The irqfd has seen each write when it was made, and flushes what it has seen. */
+		if (fake_kvm_take(req->fd))
+			fake_kvm_inject(req->gsi);
 		*old = fake_kvm.irqfd[--fake_kvm.nirqfds];
 		return 0;
 	}
@@ -194,6 +196,17 @@ int ioctl(int fd, unsigned long request, ...)
 		return ret;
 	errno = -ret;
 	return -1;
+}
+
+/* How often this GSI has interrupted, while other threads are at it. */
+static inline unsigned fake_kvm_injected(uint32_t gsi)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake_kvm.lock);
+	n = fake_kvm.injected[gsi];
+	pthread_mutex_unlock(&fake_kvm.lock);
+	return n;
 }
 
 /* ---- what a guest and the wire would do ------------------------------------------------------ */

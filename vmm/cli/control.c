@@ -58,8 +58,11 @@ static void escape_pressed(void *opaque, enum escape_action action)
 
 static void watch_disks(struct machine *m)
 {
-	for (unsigned i = 0; i < m->ndisks; i++)
+	for (unsigned i = 0; i < m->ndisks; i++) {
 		virtio_blk_watch(&m->disk[i]->blk);
+		if (m->opt->transport == TRANSPORT_PCI)
+			virtio_pci_watch(&m->disk[i]->pci);
+	}
 }
 
 static void input_ready(void *opaque, short revents)

@@ -64,6 +64,10 @@ const struct role_rule role_rules[] = {
 	/* What a guest's register access may lead to. */
 	CALL("ioctl", V, ARG(1, KVM_IRQFD), "MSI-X masks"),
 	CALL("ioctl", V, ARG(1, KVM_SET_GSI_ROUTING), "MSI-X addresses"),
+	CALL("ioctl", M, ARG(1, KVM_IRQFD), "an MSI-X mask, again",
+	     .unseen = "only where KVM has refused it to a vCPU"),
+	CALL("ioctl", M, ARG(1, KVM_SET_GSI_ROUTING), "an MSI-X address, again",
+	     .unseen = "only where KVM has refused it to a vCPU"),
 	CALL("ioctl", V, ARG(1, KVM_IOEVENTFD), "doorbells of a BAR that moves"),
 	CALL("ioctl", V, ARG(1, KVM_GET_MP_STATE), "is this vCPU halted?"),
 	CALL("ioctl", V, ARG(1, KVM_GET_REGS), "halted for good? and the report of a crash"),
