@@ -53,6 +53,10 @@ bool arch_vcpu_exit(struct vcpu *vcpu);
 /* On the vCPU's own thread, outside KVM_RUN: halted with interrupts off, or never started? */
 bool arch_vcpu_halted(struct vcpu *vcpu);
 
+/* On the vCPU's own thread, before it runs again after a pause: tells the guest where it has asked to
+ * be told. */
+void arch_vcpu_resumes(struct vcpu *vcpu);
+
 /* Registers and the bytes at the instruction pointer, for a crash report. On its own thread. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
 

@@ -62,7 +62,8 @@ bool vm_all_halted(struct vm *vm)
 	uint32_t question;
 	bool halted;
 
-	if (!vm->nvcpus || !all_idle(vm))
+	/* One that holds gives no answer, and is woken by main rather than by an interrupt. */
+	if (!vm->nvcpus || atomic_load(&vm->hold) & 1 || !all_idle(vm))
 		return false;
 	question = (atomic_load(&vm->vcpu[0].halt_asked) + 1) & (UINT32_MAX >> 1);
 	for (unsigned i = 0; i < vm->nvcpus; i++) {

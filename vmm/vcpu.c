@@ -5,7 +5,7 @@
  * vcpu_thread() and what it calls run on the vCPU's own thread, everything else on main. Knows no
  * device; exits that only one architecture has go to arch_vcpu_exit().
  *
- * How a kick is never lost: main stores what it wants (stop, halt_asked), then immediate_exit = 1,
+ * How a kick is never lost: main stores what it wants (stop, halt_asked, vm->hold), then immediate_exit = 1,
  * then sends the signal. The thread clears immediate_exit and then looks at what main wants. If the
  * clear overwrote main's 1, the look comes after main's store and sees it; if it did not, the next
  * KVM_RUN returns at once. The clear is a seq_cst exchange because the look must not be done before
@@ -136,12 +136,10 @@ static void handle_system_event(struct vcpu *vcpu)
 		vcpu_crash(vcpu, "system event %u, which mvmm does not know", type);
 }
 
-static void handle_exit(struct vcpu *vcpu)
+static void handle_other(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
 
-	if (handle_access(vcpu))
-		return;
 	switch (run->exit_reason) {
 	case KVM_EXIT_INTR:
 		break;
@@ -189,8 +187,8 @@ static void run_once(struct vcpu *vcpu)
 		set_immediate_exit(vcpu, 0);
 	else if (ret < 0)
 		vcpu_host_error(vcpu, -ret, "KVM_RUN");
-	else
-		handle_exit(vcpu);
+	else if (!handle_access(vcpu))
+		handle_other(vcpu);
 }
 
 static void answer_halt_question(struct vcpu *vcpu)
@@ -203,17 +201,31 @@ static void answer_halt_question(struct vcpu *vcpu)
 
 /*
  * KVM finishes an instruction that left for user space only at the next KVM_RUN, and may then leave
- * again for the rest of it (an access across two pages, a string instruction). Without this the last
- * write to a device could be half done, and the registers would still stand before it. A string
- * instruction's repetitions stand on their own, so a hostile count may be cut.
+ * again for the rest of it (an access across two pages, a string instruction), or for what the
+ * instruction has led to. Without this the last write to a device could be half done, and the
+ * registers would still stand before it. A string instruction's repetitions stand on their own, so a
+ * hostile count may be cut; nothing of it is lost where the guest goes on.
  */
 static void finish_access(struct vcpu *vcpu)
 {
 	for (unsigned i = 0; i < 16; i++) {
 		set_immediate_exit(vcpu, 1);
-		if (kvm_ioctl(vcpu->fd, KVM_RUN, NULL) < 0 || !handle_access(vcpu))
+		if (kvm_ioctl(vcpu->fd, KVM_RUN, NULL) < 0)
 			return;
+		if (!handle_access(vcpu)) {
+			handle_other(vcpu);
+			return;
+		}
 	}
+}
+
+/* Leaves immediate_exit set: all that main may want is looked at anew before the guest goes on. */
+static void hold(struct vcpu *vcpu)
+{
+	if (!(atomic_load(&vcpu->vm->hold) & 1))
+		return;
+	finish_access(vcpu);
+	vcpu_hold(vcpu);
 }
 
 /* A kick that comes before the wait is lost, but vcpu_join() kicks again. */
@@ -240,6 +252,7 @@ static void run_guest(struct vcpu *vcpu)
 	/* A guest that has asked for its end does not run on: main needs time to come and stop it. */
 	while (!atomic_load(&vcpu->stop) && vm_end_reason(vcpu->vm, NULL) == VM_RUNNING) {
 		answer_halt_question(vcpu);
+		hold(vcpu);
 		run_once(vcpu);
 	}
 	finish_access(vcpu);

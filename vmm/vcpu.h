@@ -25,6 +25,7 @@ struct vcpu {
 	_Atomic uint32_t ended;	      /* a futex: its thread will not run the guest again */
 	_Atomic uint32_t halt_asked;  /* sequence number of main's question "are you halted?" */
 	_Atomic uint32_t halt_answer; /* sequence << 1 | halted */
+	_Atomic uint32_t held;	      /* vm->hold when it last began to hold */
 	bool woken;		      /* by INIT or SIPI, in the last KVM_RUN; its thread's */
 	uint64_t cpu_time;	      /* ns at main's last look; main's */
 };
@@ -44,6 +45,12 @@ void vcpu_join(struct vcpu *vcpu);
  * signal). What the thread is to notice must have been stored, seq_cst, before.
  */
 void vcpu_kick(struct vcpu *vcpu);
+
+/*
+ * On the vCPU's thread, outside KVM_RUN and with no access half done: holds while the VM is paused.
+ * Returns when the guest may go on or is to stop, and looks at neither again.
+ */
+void vcpu_hold(struct vcpu *vcpu);
 
 /* Main: makes room for a report and gives it back. A vCPU's thread must not allocate: its sandbox
  * has no calls for it. */

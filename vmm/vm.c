@@ -188,6 +188,11 @@ static void wake(int eventfd)
 		return;
 }
 
+void vm_wake_main(struct vm *vm)
+{
+	wake(vm->event_fd);
+}
+
 /* What a kernel that has panicked does in the end: it resets, by a triple fault if need be. */
 static bool after_panic(enum vm_end end)
 {
@@ -205,13 +210,13 @@ void vm_request_end(struct vm *vm, enum vm_end end, uint32_t value)
 	}
 	if (end != VM_RUNNING &&
 	    atomic_compare_exchange_strong(&vm->end, &expected, (uint64_t)end << 32 | value))
-		wake(vm->event_fd);
+		vm_wake_main(vm);
 }
 
 void vm_note_panic(struct vm *vm)
 {
 	if (!atomic_exchange(&vm->panicked, true))
-		wake(vm->event_fd);
+		vm_wake_main(vm);
 }
 
 enum vm_end vm_end_reason(const struct vm *vm, uint32_t *value)
@@ -249,6 +254,8 @@ void vm_stop_vcpus(struct vm *vm)
 	/* First all, then one by one: stopping takes as long as the slowest, not as their sum. */
 	for (unsigned i = 0; vm->vcpu && i < vm->nvcpus; i++)
 		vcpu_ask_stop(&vm->vcpu[i]);
+	/* After `stop`, so that one that held sees it first of all. */
+	vm_resume(vm);
 	for (unsigned i = 0; vm->vcpu && i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpu[i]);
 }

@@ -49,6 +49,7 @@ struct vm {
 	struct arch_vm *arch;	      /* vmm/<arch>'s own */
 	struct thread_hook vcpu_hook; /* set before vm_start_vcpus() */
 	_Atomic uint32_t released;    /* a futex: vCPUs may run */
+	_Atomic uint32_t hold;	      /* a futex, counts up: while it is odd, vCPUs hold */
 	FILE *report;		      /* crash.c's, into report_text */
 	char *report_text;
 	/*
@@ -56,7 +57,9 @@ struct vm {
 	 * thread (a device reset that drains I/O) polls it too, so that no stop waits for a guest.
 	 */
 	int stop_fd;
-	int event_fd;	       /* wakes main when `end` or `panicked` changes; main reads it */
+	/* Wakes main when `end` or `panicked` changes, when the last vCPU holds, or when a device has
+	 * something to say; main reads it. */
+	int event_fd;
 	_Atomic uint64_t end;  /* enum vm_end << 32 | value; the first writer wins */
 	_Atomic bool panicked; /* a panic was seen: the next reset, halt or crash is its end */
 	_Atomic bool reported; /* a vCPU has printed its crash report: there is only one */
@@ -87,6 +90,9 @@ void vm_request_end(struct vm *vm, enum vm_end end, uint32_t value);
 /* Any thread: notes a guest panic and wakes main, which gives the guest 5 s to say more. */
 void vm_note_panic(struct vm *vm);
 
+/* Any thread: makes main look. */
+void vm_wake_main(struct vm *vm);
+
 enum vm_end vm_end_reason(const struct vm *vm, uint32_t *value);
 
 /*
@@ -96,14 +102,31 @@ enum vm_end vm_end_reason(const struct vm *vm, uint32_t *value);
 int vm_start_vcpus(struct vm *vm, struct error *err);
 void vm_release_vcpus(struct vm *vm);
 
-/* Main thread: makes stop_fd readable, kicks every vCPU out of KVM_RUN and joins its thread. */
+/* Main thread: makes stop_fd readable, kicks every vCPU out of KVM_RUN and joins its thread, paused or
+ * not. */
 void vm_stop_vcpus(struct vm *vm);
+
+/*
+ * Main; none of them waits. vm_pause() asks every vCPU's thread to leave KVM_RUN with no access to a
+ * device half done, and to hold. Each does so as soon as it can: one that waits inside a device's
+ * reset for frozen storage keeps vm_paused() false until that answers. event_fd tells when it has
+ * become true; then no vCPU runs or touches a device, and what they did before can be seen.
+ * vm_resume() lets them go on, and also takes back a pause that is not complete. Both do nothing for
+ * a VM that is so already. A pause before vm_release_vcpus() is complete some time after it.
+ *
+ * The guest's clocks go on meanwhile: none of them jumps back, and its wall clock stays right. Each
+ * vCPU with a kvm-clock is told that it has been stopped, so that no watchdog of the guest barks.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+bool vm_paused(struct vm *vm);
 
 /*
  * True when every vCPU sits in HLT with interrupts off (or was never started), so that nothing can
  * wake the guest again. Asks the vCPU threads (a kick each) only when all of them have used hardly
  * any CPU time since the last call: main calls it from a timer, about once a second. Waits 100 ms at
- * most; a vCPU that has not answered by then (its device is draining I/O) is not halted.
+ * most; a vCPU that has not answered by then (its device is draining I/O) is not halted. Nor is a VM
+ * that is paused or about to be.
  */
 bool vm_all_halted(struct vm *vm);
 

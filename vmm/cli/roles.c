@@ -73,6 +73,8 @@ const struct role_rule role_rules[] = {
 	CALL("ioctl", V, ARG(1, KVM_GET_REGS), "halted for good? and the report of a crash"),
 	CALL("ioctl", V, ARG(1, KVM_GET_SREGS), "the report of a crash"),
 	CALL("ioctl", V, ARG(1, KVM_TRANSLATE), "the report of a crash"),
+	CALL("ioctl", V, ARG(1, KVM_KVMCLOCK_CTRL), "tells a guest that it has been paused",
+	     .unseen = "only where somebody pauses the VM"),
 	CALL("ioctl", M, ARG(1, KVM_GET_MSRS), "--verbose: what the guest has taken up"),
 	CALL("poll|ppoll", M | V | C | E, ANY, "main's loop, answers of a disk's thread, pending MSI-X"),
 	CALL("read", M | V | C | E, ANY, "eventfds, signals, console input"),

@@ -43,3 +43,9 @@ bool arch_vcpu_halted(struct vcpu *vcpu)
 		return false;
 	return kvm_ioctl(vcpu->fd, KVM_GET_REGS, &regs) >= 0 && !(regs.rflags & RFLAGS_IF);
 }
+
+/* kvm-clock's PVCLOCK_GUEST_STOPPED. EINVAL: this vCPU uses no kvm-clock. */
+void arch_vcpu_resumes(struct vcpu *vcpu)
+{
+	kvm_ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, NULL);
+}
