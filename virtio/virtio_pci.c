@@ -340,9 +340,10 @@ int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *
 		return ret;
 	}
 	vpci->slot = ret;
-	vpci->msix.devid = vpci->slot << 3; /* the requester id of function 0; no vCPU runs yet */
+	vpci->msix.devid = vpci->slot << 3; /* the requester id of function 0 */
 	dev->transport_ops = &transport_ops;
 	dev->transport = vpci;
+	pci_func_show(&vpci->func);
 	return 0;
 }
 
@@ -351,8 +352,14 @@ void virtio_pci_watch(struct virtio_pci *vpci)
 	msix_retry(&vpci->msix);
 }
 
+bool virtio_pci_is_quiet(struct virtio_pci *vpci)
+{
+	return pci_func_is_quiet(&vpci->func);
+}
+
 void virtio_pci_destroy(struct virtio_pci *vpci)
 {
-	remove_doorbells(vpci);
+	pci_func_hide(&vpci->func);
+	pci_bus_remove(&vpci->func);
 	msix_destroy(&vpci->msix);
 }

@@ -55,14 +55,21 @@ struct virtio_pci {
 };
 
 /* `class_code`: 24 bits, 0x018000 for a disk. One vector per queue and one for the configuration.
- * Main, before the vCPUs run. 0 or -errno, nothing left behind. */
+ * When it returns 0 the guest can see the device. -errno: nothing left behind. Main, vCPUs may run. */
 int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *vm,
 		    struct pci_bus *pci, uint32_t class_code, struct error *err);
 
 /* Main, about once a second: interrupts that KVM would not set up are tried again. */
 void virtio_pci_watch(struct virtio_pci *vpci);
 
-/* Main, vCPUs stopped, the device reset or shut down. */
+/*
+ * Taking a device out of a guest that runs: its function is hidden; once that is quiet (`left_fd` of
+ * the bus tells) nobody sends it anything any more, and main shuts it down; then it is destroyed,
+ * doorbells and interrupts with it.
+ */
+bool virtio_pci_is_quiet(struct virtio_pci *vpci);
+
+/* Main; vCPUs stopped, or the device quiet; reset or shut down. */
 void virtio_pci_destroy(struct virtio_pci *vpci);
 
 #endif

@@ -2,49 +2,26 @@
 /*
  * The PCI host bridge: who answers a configuration access, and who a memory access in the window.
  *
- * Runs on vCPU threads. One lock guards configuration bytes and BAR placement; it is held for
- * copies and for moving doorbells, never while a function works on an access. Must not know what
- * any function is.
+ * Runs on vCPU threads; main adds and removes functions beside them. One lock guards configuration
+ * bytes, BAR placement and who is there; it is held for copies and for moving doorbells, never while
+ * a function works on an access: those are counted, and a function stays until its count is 0. Must
+ * not know what any function is.
  */
 #include "vmm/pci.h"
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-#define PCI_PORT_CONFIG	     0xcf8 /* address at +0, data at +4 */
-#define PCI_CONFIG_ENABLE    0x80000000u
-#define PCI_COMMAND_WRITABLE (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
+#include "vmm/pci_config.h"
+
+#define PCI_PORT_CONFIG	  0xcf8 /* address at +0, data at +4 */
+#define PCI_CONFIG_ENABLE 0x80000000u
 
 /* "QEMU PCIe Host bridge" in the list of ids: every guest knows it needs no driver. */
 #define BRIDGE_VENDOR 0x1b36
 #define BRIDGE_DEVICE 0x0008
 #define BRIDGE_CLASS  0x060000
-
-static void put16(uint8_t *config, unsigned off, uint16_t value)
-{
-	memcpy(config + off, &value, sizeof(value));
-}
-
-static void put32(uint8_t *config, unsigned off, uint32_t value)
-{
-	memcpy(config + off, &value, sizeof(value));
-}
-
-static uint16_t get16(const uint8_t *config, unsigned off)
-{
-	uint16_t value;
-
-	memcpy(&value, config + off, sizeof(value));
-	return value;
-}
-
-static uint32_t get32(const uint8_t *config, unsigned off)
-{
-	uint32_t value;
-
-	memcpy(&value, config + off, sizeof(value));
-	return value;
-}
 
 /* ---- BARs: under the lock -------------------------------------------------------------------- */
 
@@ -105,11 +82,11 @@ static void hand_over(struct pci_bus *pci, const struct pci_func *func)
 /* After a write to the command register or the BAR: what decodes now, and do the doorbells move? */
 static void update_bar(struct pci_bus *pci, struct pci_func *func)
 {
-	const bool decode = get16(func->config, PCI_COMMAND) & PCI_COMMAND_MEMORY;
+	const bool decode = pci_get16(func->config, PCI_COMMAND) & PCI_COMMAND_MEMORY;
 	/* Below bar_size only type bits are set, and ours are all 0. */
-	const gpa_t addr = get32(func->config, PCI_BASE_ADDRESS_0);
+	const gpa_t addr = pci_get32(func->config, PCI_BASE_ADDRESS_0);
 
-	if (!func->bar_size)
+	if (!func->bar_size || !func->shown)
 		return;
 	func->bar_mapped = decode && in_window(pci, addr, func->bar_size);
 	if (!decode)
@@ -120,7 +97,31 @@ static void update_bar(struct pci_bus *pci, struct pci_func *func)
 		claim_bar(pci, func, addr);
 }
 
-/* The function whose BAR holds all of [addr, addr + len), and where in it. */
+/*
+ * Users are vCPUs inside an access. Whoever finds a function is one until it says leave(); after
+ * that it may not look at it any more. The last one out of a function that is hidden tells main,
+ * who waits to remove it.
+ */
+static struct pci_func *enter(struct pci_func *func)
+{
+	if (func)
+		func->users++;
+	return func;
+}
+
+static void leave(struct pci_bus *pci, struct pci_func *func)
+{
+	const uint64_t one = 1;
+	bool last;
+
+	pthread_mutex_lock(&pci->lock);
+	last = !--func->users && !func->shown;
+	pthread_mutex_unlock(&pci->lock);
+	if (last && pci->left_fd >= 0 && write(pci->left_fd, &one, sizeof(one)) < 0)
+		return; /* EAGAIN: main is on its way */
+}
+
+/* The function whose BAR holds all of [addr, addr + len), entered, and where in it. */
 static struct pci_func *find_bar(struct pci_bus *pci, gpa_t addr, unsigned len, uint64_t *off)
 {
 	struct pci_func *found = NULL;
@@ -133,7 +134,7 @@ static struct pci_func *find_bar(struct pci_bus *pci, gpa_t addr, unsigned len, 
 			continue;
 		*off = addr - func->bar_addr;
 		if (*off < func->bar_size && len <= func->bar_size - *off)
-			found = func;
+			found = enter(func);
 	}
 	pthread_mutex_unlock(&pci->lock);
 	return found;
@@ -144,8 +145,10 @@ static void window_read(void *opaque, uint64_t off, void *data, unsigned len)
 	struct pci_bus *pci = opaque;
 	struct pci_func *func = find_bar(pci, pci->window + off, len, &off);
 
-	if (func)
-		func->ops->bar_read(func, off, data, len);
+	if (!func)
+		return;
+	func->ops->bar_read(func, off, data, len);
+	leave(pci, func);
 }
 
 static void window_write(void *opaque, uint64_t off, const void *data, unsigned len)
@@ -153,16 +156,18 @@ static void window_write(void *opaque, uint64_t off, const void *data, unsigned 
 	struct pci_bus *pci = opaque;
 	struct pci_func *func = find_bar(pci, pci->window + off, len, &off);
 
-	if (func)
-		func->ops->bar_write(func, off, data, len);
+	if (!func)
+		return;
+	func->ops->bar_write(func, off, data, len);
+	leave(pci, func);
 }
 
 static const struct bus_ops window_ops = { window_read, window_write };
 
 /* ---- configuration space --------------------------------------------------------------------- */
 
-/* NULL for what is not there: other functions of a device, bytes beyond 256, and anything that is
- * not within one aligned dword, as on the wire. */
+/* Entered; NULL for what is not there: other functions of a device, bytes beyond 256, and anything
+ * that is not within one aligned dword, as on the wire. */
 static struct pci_func *find_config(struct pci_bus *pci, unsigned devfn, unsigned off, unsigned len)
 {
 	struct pci_func *func;
@@ -171,6 +176,7 @@ static struct pci_func *find_config(struct pci_bus *pci, unsigned devfn, unsigne
 		return NULL;
 	pthread_mutex_lock(&pci->lock);
 	func = pci->slot[devfn / 8];
+	func = enter(func && func->shown ? func : NULL);
 	pthread_mutex_unlock(&pci->lock);
 	return func;
 }
@@ -209,30 +215,26 @@ static void config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void 
 {
 	struct pci_func *func = find_config(pci, devfn, off, len);
 
-	if (!func)
+	if (!func) {
 		memset(data, 0xff, len);
-	else if (is_window(func, off))
+		return;
+	}
+	if (is_window(func, off))
 		func->ops->window_read(func, off - func->window, data, len);
 	else
 		pci_func_read_config(func, off, data, len);
+	leave(pci, func);
 }
 
-static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
-			 unsigned len)
+static void write_registers(struct pci_bus *pci, struct pci_func *func, unsigned off,
+			    const void *data, unsigned len)
 {
-	struct pci_func *func = find_config(pci, devfn, off, len);
 	uint16_t before, after;
 
-	if (!func)
-		return;
-	if (is_window(func, off)) {
-		func->ops->window_write(func, off - func->window, data, len);
-		return;
-	}
 	pthread_mutex_lock(&pci->lock);
-	before = get16(func->config, PCI_COMMAND);
+	before = pci_get16(func->config, PCI_COMMAND);
 	write_config(func, off, data, len);
-	after = get16(func->config, PCI_COMMAND);
+	after = pci_get16(func->config, PCI_COMMAND);
 	if (off / 4 == PCI_COMMAND / 4 || off / 4 == PCI_BASE_ADDRESS_0 / 4)
 		update_bar(pci, func);
 	if (func->ops && func->ops->config_written)
@@ -241,6 +243,20 @@ static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, cons
 	/* May take as long as storage takes: the other functions go on meanwhile. */
 	if ((before ^ after) & PCI_COMMAND_MASTER && func->ops && func->ops->master_switched)
 		func->ops->master_switched(func);
+}
+
+static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
+			 unsigned len)
+{
+	struct pci_func *func = find_config(pci, devfn, off, len);
+
+	if (!func)
+		return;
+	if (is_window(func, off))
+		func->ops->window_write(func, off - func->window, data, len);
+	else
+		write_registers(pci, func, off, data, len);
+	leave(pci, func);
 }
 
 /* ---- the two ways to it ---------------------------------------------------------------------- */
@@ -317,10 +333,12 @@ int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t e
 	int ret;
 
 	memset(pci, 0, sizeof(*pci));
-	pci->window = pci->window_next = window;
+	pci->window = window;
 	pci->window_size = window_size;
+	pci->left_fd = -1;
 	pci_func_init(&pci->bridge, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0, 0);
 	pci->bridge.bus = pci;
+	pci->bridge.shown = true;
 	pci->slot[0] = &pci->bridge;
 	ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &ecam_ops, pci, err);
 	if (!ret)
@@ -337,69 +355,136 @@ void pci_bus_destroy(struct pci_bus *pci)
 	pthread_mutex_destroy(&pci->lock);
 }
 
-void pci_func_init(struct pci_func *func, uint16_t vendor, uint16_t device, uint32_t class_code,
-		   uint8_t revision, uint16_t subsystem)
+/* Where a BAR is, or is told to be, or has its doorbells. */
+static bool is_taken(const struct pci_bus *pci, gpa_t addr, uint64_t len)
 {
-	memset(func, 0, sizeof(*func));
-	put16(func->config, PCI_VENDOR_ID, vendor);
-	put16(func->config, PCI_DEVICE_ID, device);
-	put32(func->config, PCI_CLASS_REVISION, class_code << 8 | revision);
-	put16(func->config, PCI_SUBSYSTEM_VENDOR_ID, vendor);
-	put16(func->config, PCI_SUBSYSTEM_ID, subsystem);
-	put16(func->writable, PCI_COMMAND, PCI_COMMAND_WRITABLE);
-	func->cap_end = PCI_STD_HEADER_SIZEOF;
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		const struct pci_func *func = pci->slot[i];
+
+		if (!func || !func->bar_size)
+			continue;
+		if (ranges_overlap(pci_get32(func->config, PCI_BASE_ADDRESS_0), func->bar_size,
+				   addr, len) ||
+		    (func->bar_claimed &&
+		     ranges_overlap(func->bar_addr, func->bar_size, addr, len)))
+			return true;
+	}
+	return false;
 }
 
-/* The byte that is to name the next capability: of the last one, or of the header. */
-static uint8_t *last_link(struct pci_func *func)
-{
-	unsigned off = PCI_CAPABILITY_LIST;
-
-	while (func->config[off])
-		off = func->config[off] + PCI_CAP_LIST_NEXT;
-	return &func->config[off];
-}
-
-int pci_func_add_cap(struct pci_func *func, uint8_t id, const void *body, unsigned len)
-{
-	const unsigned off = func->cap_end;
-
-	if (off + len > PCI_CONFIG_SIZE - 4) /* so that cap_end never wraps */
-		return -ENOSPC;
-	memcpy(func->config + off, body, len);
-	func->config[off + PCI_CAP_LIST_ID] = id;
-	func->config[off + PCI_CAP_LIST_NEXT] = 0;
-	*last_link(func) = off;
-	func->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
-	func->cap_end = (off + len + 3) & ~3u;
-	return off;
-}
-
+/* The first place that is free: what a removed function had is used again. */
 static int preset_bar(struct pci_bus *pci, struct pci_func *func, struct error *err)
 {
-	const gpa_t addr = (pci->window_next + func->bar_size - 1) & ~(func->bar_size - 1ULL);
+	const uint64_t size = func->bar_size;
+	gpa_t addr = (pci->window + size - 1) & ~(size - 1);
 
-	if (!in_window(pci, addr, func->bar_size))
+	while (in_window(pci, addr, size) && is_taken(pci, addr, size))
+		addr += size;
+	if (!in_window(pci, addr, size))
 		return error_setx(err, ENOSPC, "no room for one more BAR in the PCI window");
-	put32(func->config, PCI_BASE_ADDRESS_0, addr);
-	put32(func->writable, PCI_BASE_ADDRESS_0, -func->bar_size); /* what makes sizing work */
-	pci->window_next = addr + func->bar_size;
+	pci_put32(func->config, PCI_BASE_ADDRESS_0, addr);
+	pci_put32(func->writable, PCI_BASE_ADDRESS_0, -func->bar_size); /* what makes sizing work */
 	return 0;
 }
 
-int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err)
+static int place(struct pci_bus *pci, struct pci_func *func, struct error *err)
 {
 	unsigned slot = 0;
 	int ret;
 
-	while (slot < PCI_SLOTS && pci->slot[slot])
+	while (slot < PCI_SLOTS && (pci->slot[slot] || pci->reserved & 1u << slot))
 		slot++;
 	if (slot == PCI_SLOTS)
-		return error_setx(err, ENOSPC, "PCI bus 0 is full: %u devices", PCI_SLOTS - 1);
+		return error_setx(err, ENOSPC, "PCI bus 0 is full: no free slot of %u",
+				  PCI_SLOTS - 1);
 	ret = func->bar_size ? preset_bar(pci, func, err) : 0;
 	if (ret)
 		return ret;
 	func->bus = pci;
+	func->slot = slot;
 	pci->slot[slot] = func;
 	return slot;
+}
+
+int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&pci->lock);
+	ret = place(pci, func, err);
+	pthread_mutex_unlock(&pci->lock);
+	return ret;
+}
+
+void pci_func_show(struct pci_func *func)
+{
+	pthread_mutex_lock(&func->bus->lock);
+	func->shown = true;
+	pthread_mutex_unlock(&func->bus->lock);
+}
+
+static void hide(struct pci_bus *pci, struct pci_func *func)
+{
+	func->shown = func->bar_mapped = false;
+	if (func->bar_size)
+		hand_over(pci, func);
+}
+
+void pci_func_hide(struct pci_func *func)
+{
+	pthread_mutex_lock(&func->bus->lock);
+	hide(func->bus, func);
+	pthread_mutex_unlock(&func->bus->lock);
+}
+
+void pci_bus_eject(struct pci_bus *pci, unsigned slot)
+{
+	struct pci_func *func;
+
+	pthread_mutex_lock(&pci->lock);
+	func = pci->slot[slot];
+	if (func && func->shown)
+		hide(pci, func);
+	pci->reserved &= ~(1u << slot);
+	pthread_mutex_unlock(&pci->lock);
+}
+
+bool pci_func_surprise(struct pci_func *func)
+{
+	struct pci_bus *pci = func->bus;
+	bool shown;
+
+	pthread_mutex_lock(&pci->lock);
+	shown = func->shown;
+	if (shown) {
+		hide(pci, func);
+		pci->reserved |= 1u << func->slot;
+	}
+	pthread_mutex_unlock(&pci->lock);
+	return shown;
+}
+
+int pci_bus_remove(struct pci_func *func)
+{
+	struct pci_bus *pci = func->bus;
+	int ret = -EBUSY;
+
+	pthread_mutex_lock(&pci->lock);
+	if (!func->shown && !func->users) {
+		release_bar(func);
+		pci->slot[func->slot] = NULL;
+		ret = 0;
+	}
+	pthread_mutex_unlock(&pci->lock);
+	return ret;
+}
+
+bool pci_func_is_quiet(struct pci_func *func)
+{
+	bool quiet;
+
+	pthread_mutex_lock(&func->bus->lock);
+	quiet = !func->shown && !func->users;
+	pthread_mutex_unlock(&func->bus->lock);
+	return quiet;
 }

@@ -11,6 +11,10 @@
  * keeps its doorbells where they are (`bar_claimed`), and gives them up only when it decodes
  * elsewhere or when another function's BAR comes to lie there. A guest that writes to such a stale
  * doorbell kicks a queue: harmless.
+ *
+ * Functions come and go while vCPUs run. One is in its slot before the guest can see it, and after
+ * it: pci_func_show() and pci_func_hide() are the guest's view, and only what is hidden and in no
+ * vCPU's hands any more can be removed. Its doorbells stay until then.
  */
 #ifndef MVMM_PCI_H
 #define MVMM_PCI_H
@@ -65,6 +69,9 @@ struct pci_func {
 	gpa_t bar_addr;			   /* where it decodes or decoded last, if bar_claimed */
 	bool bar_mapped;		   /* it decodes */
 	bool bar_claimed;		   /* its doorbells are at bar_addr */
+	bool shown;			   /* the guest finds it */
+	unsigned users;			   /* vCPUs inside an access */
+	unsigned slot;			   /* set by pci_bus_add() */
 	uint8_t cap_end;		   /* where the next capability goes */
 	uint8_t window;	     /* offset of four configuration bytes that are no storage but a door to
 			      * elsewhere (VIRTIO_PCI_CAP_PCI_CFG); 0: none */
@@ -76,11 +83,12 @@ struct pci_func {
 struct pci_bus {
 	pthread_mutex_t lock;
 	struct pci_func *slot[PCI_SLOTS]; /* not owned; slot 0 is the bridge itself */
+	uint32_t reserved;		  /* slots that stay empty: see pci_func_surprise() */
+	int left_fd; /* eventfd, not owned: no vCPU is in a hidden function any more; -1: none */
 	struct pci_func bridge;
 	uint32_t address; /* the 0xCF8 latch */
 	gpa_t window;
 	uint64_t window_size;
-	gpa_t window_next; /* where the next BAR is preset */
 };
 
 /* Registers port 0xCF8/0xCFC on `pio` (NULL: a machine without ports), ECAM and the BAR window on
@@ -99,8 +107,34 @@ void pci_func_init(struct pci_func *func, uint16_t vendor, uint16_t device, uint
  * its offset, or -ENOSPC. Read-only but for what the caller marks in `writable`. */
 int pci_func_add_cap(struct pci_func *func, uint8_t id, const void *body, unsigned len);
 
-/* Takes the next free slot, presets BAR 0 in the window. Returns the slot or -ENOSPC. */
+/* Takes the first free slot, presets BAR 0 in the window. Returns the slot or -ENOSPC. The guest
+ * sees nothing of it yet. Main. */
 int pci_bus_add(struct pci_bus *pci, struct pci_func *func, struct error *err);
+
+/* From now on the guest finds the function: everything about it has been settled. Main. */
+void pci_func_show(struct pci_func *func);
+
+/* From now on it is gone for the guest: configuration reads all-ones, its BAR is nobody's. vCPUs may
+ * still be inside an access. Any thread, but not in an access to the function itself. */
+void pci_func_hide(struct pci_func *func);
+
+/* The guest gives up what is in `slot`, less than PCI_SLOTS, if anything is, and knows now that the
+ * slot is empty. Any thread, as above. */
+void pci_bus_eject(struct pci_bus *pci, unsigned slot);
+
+/*
+ * The function disappears without the guest's word; false: it was hidden already. A guest that still
+ * believes it is there would take whatever comes into the slot for it: the slot stays empty until
+ * pci_bus_eject(). Main.
+ */
+bool pci_func_surprise(struct pci_func *func);
+
+/* Takes its doorbells away and gives its slot and its place in the window back; 0. -EBUSY: it is
+ * shown, or a vCPU is inside an access; `left_fd` tells of the end of the last one. Main. */
+int pci_bus_remove(struct pci_func *func);
+
+/* Is it hidden, and no vCPU inside an access? Then it stays so until it is shown. Main. */
+bool pci_func_is_quiet(struct pci_func *func);
 
 /* A copy of configuration bytes as they are at one moment. Not from ops that run under the lock. */
 void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsigned len);

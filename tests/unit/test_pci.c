@@ -122,6 +122,7 @@ static struct rig *rig_new(void)
 		thing->func.ops = &thing_ops;
 		thing->func.opaque = thing;
 		assert_int_equal(pci_bus_add(&rig->pci, &thing->func, NULL), 1 + i);
+		pci_func_show(&thing->func);
 	}
 	return rig;
 }
@@ -621,6 +622,7 @@ static void a_full_window_takes_no_bar(void **state)
 	assert_int_equal(pci_bus_add(&rig->pci, &func, &err), -ENOSPC);
 	func.bar_size = WINDOW_SIZE / 2; /* naturally aligned: the upper half */
 	assert_int_equal(pci_bus_add(&rig->pci, &func, &err), 3);
+	pci_func_show(&func);
 	assert_int_equal(bar(rig, 3), WINDOW + WINDOW_SIZE / 2);
 	rig_free(rig);
 }

@@ -616,6 +616,7 @@ static void H27_doorbells_stay_where_another_bar_comes_and_goes(void **state)
 	thing.bar_size = 0x8000;
 	thing.ops = &ops;
 	assert_int_equal(pci_bus_add(&rig->pci, &thing, NULL), 2);
+	pci_func_show(&thing);
 	bus_write(&rig->vm.mmio, ECAM + (2 << 15) + PCI_BASE_ADDRESS_0, &value, 4);
 	for (unsigned i = 0; i < 4; i++) {
 		value = i % 2 ? 0 : PCI_COMMAND_MEMORY;
@@ -898,7 +899,33 @@ static void H27_two_vcpus_fight_over_one_function(void **state)
 	rig_free(rig);
 }
 
-/* ---- set-up ---------------------------------------------------------------------------------- */
+/* ---- set-up and end -------------------------------------------------------------------------- */
+
+/* The order in which a disk leaves a guest that runs; see plug.c. */
+static void a_device_that_leaves_gives_everything_back(void **state)
+{
+	struct rig *rig = rig_running();
+	const uint32_t next = rig->vm.irq.msi_next;
+	uint32_t value = 0;
+
+	pci_bus_eject(&rig->pci, rig->vpci.slot);
+	bus_read(&rig->vm.mmio, ECAM + (1 << 15), &value, 4);
+	assert_int_equal(value, 0xffffffff);
+	assert_true(virtio_pci_is_quiet(&rig->vpci));
+	/* Requests may still be in flight: doorbells and interrupts are there. */
+	assert_int_equal(fake_kvm_doorbells(BAR + 0x3000, 4 * NQUEUES), NQUEUES);
+	irq_line_signal(&rig->line[0]);
+	assert_int_equal(fake_kvm_deliver(), 1);
+	virtio_pci_destroy(&rig->vpci);
+	assert_int_equal(fake_kvm.nio, 0);
+	assert_int_equal(fake_kvm.nirqfds, 0);
+	assert_int_equal(virtio_pci_init(&rig->vpci, &rig->dev, &rig->vm, &rig->pci, 0x018000,
+					 NULL),
+			 0);
+	assert_int_equal(rig->vpci.slot, 1);
+	assert_int_equal(rig->vm.irq.msi_next, next); /* its GSIs are those of before */
+	rig_free(rig);
+}
 
 static void init_leaves_nothing_behind_when_the_bus_is_full(void **state)
 {
@@ -954,6 +981,7 @@ int main(void)
 		cmocka_unit_test(the_door_leads_into_the_bar_without_decoding),
 		cmocka_unit_test(H27_a_door_to_nowhere_reads_all_ones),
 		cmocka_unit_test(H27_two_vcpus_fight_over_one_function),
+		cmocka_unit_test(a_device_that_leaves_gives_everything_back),
 		cmocka_unit_test(init_leaves_nothing_behind_when_the_bus_is_full),
 	};
 
