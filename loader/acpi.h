@@ -21,6 +21,7 @@ struct acpi_mmio_dev {
 struct acpi_config {
 	unsigned ncpus;				 /* APIC ids 0 .. ncpus-1 */
 	bool pci;				 /* host bridge, MCFG */
+	uint32_t hotplug;			 /* PCI slots in which devices come and go */
 	const struct acpi_mmio_dev *virtio_mmio; /* LNRO0005 nodes, in this order */
 	unsigned nvirtio_mmio;
 };

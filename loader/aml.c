@@ -302,6 +302,13 @@ void aml_load_local0(struct aml *aml, const char *field)
 	aml_u8(aml, AML_LOCAL0);
 }
 
+void aml_store(struct aml *aml, uint64_t v, const char *field)
+{
+	aml_u8(aml, AML_STORE);
+	aml_int(aml, v);
+	aml_path(aml, field);
+}
+
 void aml_notify(struct aml *aml, const char *path, uint8_t value)
 {
 	aml_u8(aml, AML_NOTIFY);

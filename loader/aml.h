@@ -49,9 +49,10 @@ size_t aml_name_package(struct aml *aml, const char *name, uint8_t count);
 size_t aml_if_bit(struct aml *aml, uint64_t mask); /* If (Local0 & mask) */
 void aml_end(struct aml *aml, size_t mark);
 
-/* Statements of the one method we have. */
+/* Statements of our methods. */
 void aml_port_u32(struct aml *aml, const char *region, const char *field, uint16_t port);
-void aml_load_local0(struct aml *aml, const char *field); /* Local0 = field */
+void aml_load_local0(struct aml *aml, const char *field);	/* Local0 = field */
+void aml_store(struct aml *aml, uint64_t v, const char *field); /* field = v */
 void aml_notify(struct aml *aml, const char *path, uint8_t value);
 
 /* Name (_CRS, ResourceTemplate () { ... }), 6.4. */

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "vmm/hotplug_regs.h"
 #include "vmm/power_regs.h"
 #include "vmm/x86/layout.h"
 
@@ -76,23 +77,45 @@ static void power_button(struct aml *aml)
 	aml_end(aml, dev);
 }
 
-/* Called by the OS for the interrupt of the event device, with its number. */
-static void event_method(struct aml *aml)
+/* The slots of a register that clears when it is read, each told of one thing. */
+static void notify_slots(struct aml *aml, const char *field, uint32_t slots, uint8_t what)
+{
+	char path[24];
+	size_t bit;
+
+	aml_load_local0(aml, field);
+	for (; slots; slots &= slots - 1) {
+		snprintf(path, sizeof(path), "\\_SB.PCI0.S%03X", __builtin_ctz(slots));
+		bit = aml_if_bit(aml, slots & -slots);
+		aml_notify(aml, path, what);
+		aml_end(aml, bit);
+	}
+}
+
+/*
+ * Called by the OS for the interrupt of the event device, with its number. Reading clears: every
+ * event must come out of the one copy. The slots' registers are looked at last, and whatever the
+ * event was: that costs two reads of a rare interrupt, and saves a second copy.
+ */
+static void event_method(struct aml *aml, uint32_t slots)
 {
 	size_t method = aml_method(aml, "_EVT", 1);
 	size_t button;
 
-	/* Reading clears: every event of this interrupt must come out of the one copy. */
 	aml_load_local0(aml, "EVTS");
 	button = aml_if_bit(aml, POWER_GED_BUTTON);
 	aml_notify(aml, "\\_SB.PWRB", 0x80); /* pressed */
 	aml_end(aml, button);
+	if (slots) {
+		notify_slots(aml, "\\_SB.PCI0.HPIN", slots, 1); /* ACPI 6.5, 5.6.6: device check */
+		notify_slots(aml, "\\_SB.PCI0.HPAS", slots, 3); /* eject request */
+	}
 	aml_end(aml, method);
 }
 
 /* ACPI 6.5, 5.6.9: hardware-reduced machines have no SCI; events come by an interrupt of their own.
  */
-static void event_device(struct aml *aml)
+static void event_device(struct aml *aml, uint32_t slots)
 {
 	size_t dev = aml_device(aml, "GED");
 	size_t crs;
@@ -103,12 +126,38 @@ static void event_device(struct aml *aml)
 	aml_irq_edge(aml, X86_GSI_GED);
 	aml_crs_end(aml, crs);
 	aml_port_u32(aml, "GEDR", "EVTS", X86_PORT_POWER + POWER_GED_EVENTS);
-	event_method(aml);
+	event_method(aml, slots);
 	aml_end(aml, dev);
 }
 
+/*
+ * ACPI 6.5, 6.3.3: _EJ0 is what makes a slot one whose device can be taken out. No _STA: whether
+ * there is a device the bus says, which then cannot say anything else than ACPI does.
+ */
+static void hotplug_slot(struct aml *aml, unsigned slot)
+{
+	size_t dev = numbered_device(aml, 'S', slot);
+	size_t method;
+
+	aml_name_int(aml, "_ADR", slot << 16);
+	aml_name_int(aml, "_SUN", slot);
+	method = aml_method(aml, "_EJ0", 1);
+	aml_store(aml, 1u << slot, "HPEJ");
+	aml_end(aml, method);
+	aml_end(aml, dev);
+}
+
+static void hotplug(struct aml *aml, uint32_t slots)
+{
+	aml_port_u32(aml, "HPR0", "HPIN", X86_PORT_HOTPLUG + HOTPLUG_INSERTED);
+	aml_port_u32(aml, "HPR1", "HPAS", X86_PORT_HOTPLUG + HOTPLUG_ASKED);
+	aml_port_u32(aml, "HPR2", "HPEJ", X86_PORT_HOTPLUG + HOTPLUG_EJECT);
+	for (; slots; slots &= slots - 1)
+		hotplug_slot(aml, __builtin_ctz(slots));
+}
+
 /* No _PRT: functions interrupt by MSI-X only. */
-static void host_bridge(struct aml *aml)
+static void host_bridge(struct aml *aml, uint32_t slots)
 {
 	size_t dev = aml_device(aml, "PCI0");
 	size_t crs;
@@ -125,6 +174,8 @@ static void host_bridge(struct aml *aml)
 	aml_window_io(aml, X86_PORT_PCI_CONFIG + 8, 0xffff);
 	aml_window_memory(aml, X86_PCI_BAR_BASE, X86_PCI_BAR_SIZE);
 	aml_crs_end(aml, crs);
+	if (slots)
+		hotplug(aml, slots);
 	aml_end(aml, dev);
 }
 
@@ -170,11 +221,11 @@ void dsdt_write(struct aml *aml, const struct acpi_config *config)
 	serial(aml);
 	pvpanic(aml);
 	power_button(aml);
-	event_device(aml);
 	if (config->pci) {
 		ecam(aml);
-		host_bridge(aml);
+		host_bridge(aml, config->hotplug);
 	}
+	event_device(aml, config->hotplug);
 	for (i = 0; i < config->nvirtio_mmio; i++)
 		virtio_mmio(aml, i, &config->virtio_mmio[i]);
 	aml_end(aml, sb);

@@ -13,5 +13,6 @@
 #define POWER_SLP_EN	  (1 << 5) /* ACPI 6.5, table 4.25: SLP_TYP bits 2-4, SLP_EN bit 5 */
 #define POWER_RESET_VALUE 1
 #define POWER_GED_BUTTON  1
+#define POWER_GED_HOTPLUG 2
 
 #endif

@@ -42,12 +42,16 @@ static const uint8_t *find(const struct tables *t, const char *signature)
 	return NULL;
 }
 
-static struct tables build(unsigned ncpus, bool pci, unsigned nmmio)
+static struct tables build(unsigned ncpus, bool pci, unsigned nmmio, uint32_t hotplug)
 {
 	struct tables t = { .mem = guest_alloc(2 * MIB, 0) };
 	struct acpi_mmio_dev mmio[X86_VIRTIO_MMIO_COUNT];
 	struct acpi_config config = {
-		.ncpus = ncpus, .pci = pci, .virtio_mmio = mmio, .nvirtio_mmio = nmmio
+		.ncpus = ncpus,
+		.pci = pci,
+		.hotplug = hotplug,
+		.virtio_mmio = mmio,
+		.nvirtio_mmio = nmmio,
 	};
 	struct error err = { 0 };
 	const uint8_t *rsdp;
@@ -95,7 +99,7 @@ static void assert_port(const uint8_t *gas, uint64_t port)
 
 static void the_fadt_announces_a_hardware_reduced_machine(void **state)
 {
-	struct tables t = build(1, true, 0);
+	struct tables t = build(1, true, 0, 0);
 	const uint8_t *fadt = find(&t, "FACP");
 	uint32_t flags = word_at(fadt + 112, 4);
 
@@ -119,7 +123,7 @@ static void the_madt_lists_every_cpu_and_one_ioapic(void **state)
 	static const unsigned counts[] = { 1, 2, 64, 254 };
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-		struct tables t = build(counts[i], true, 0);
+		struct tables t = build(counts[i], true, 0, 0);
 		const uint8_t *madt = find(&t, "APIC");
 		const uint8_t *end = madt + word_at(madt + 4, 4);
 		const uint8_t *p = madt + 44;
@@ -161,7 +165,7 @@ static void the_madt_lists_every_cpu_and_one_ioapic(void **state)
 
 static void pci_brings_an_mcfg_for_bus_0(void **state)
 {
-	struct tables t = build(1, true, 0);
+	struct tables t = build(1, true, 0, 0);
 	const uint8_t *mcfg = find(&t, "MCFG");
 
 	assert_non_null(mcfg);
@@ -171,7 +175,7 @@ static void pci_brings_an_mcfg_for_bus_0(void **state)
 	assert_int_equal(mcfg[54], 0);
 	assert_int_equal(mcfg[55], 0);
 	teardown(&t);
-	t = build(1, false, 2);
+	t = build(1, false, 2, 0);
 	assert_null(find(&t, "MCFG"));
 	teardown(&t);
 }
@@ -302,15 +306,14 @@ static void iasl_gives_back_every_table_byte_by_byte(void **state)
 		unsigned ncpus;
 		bool pci;
 		unsigned nmmio;
-	} configs[] = { { 1, true, 0 },
-			{ 2, false, 1 },
-			{ 64, true, 0 },
-			{ 64, false, 18 },
-			{ 254, true, 18 } };
+		uint32_t hotplug;
+	} configs[] = { { 1, true, 0, 0 },    { 2, false, 1, 0 },   { 64, true, 0, 1u << 31 },
+			{ 64, false, 18, 0 }, { 254, true, 18, 0 }, { 254, true, 0, ~1u } };
 
 	skip_without_iasl();
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++) {
-		struct tables t = build(configs[i].ncpus, configs[i].pci, configs[i].nmmio);
+		struct tables t = build(configs[i].ncpus, configs[i].pci, configs[i].nmmio,
+					configs[i].hotplug);
 
 		round_trip(t.dsdt);
 		round_trip(t.xsdt);
@@ -360,7 +363,7 @@ static void assert_device(const char *text, const char *source)
 
 static void the_dsdt_describes_what_there_is(void **state)
 {
-	struct tables t = build(2, true, 0);
+	struct tables t = build(2, true, 0, 0);
 	char *text;
 
 	skip_without_iasl();
@@ -396,9 +399,37 @@ static void the_dsdt_describes_what_there_is(void **state)
 	teardown(&t);
 }
 
+static void slots_of_hotplug_can_be_notified_and_ejected(void **state)
+{
+	struct tables t = build(1, true, 0, 1u << 31 | 1u << 2);
+	char *text;
+
+	skip_without_iasl();
+	text = disassemble(t.dsdt);
+	assert_device(text, "OperationRegion(HPR0,SystemIO,0x0610,0x04)"
+			    "Field(HPR0,DWordAcc,NoLock,Preserve){HPIN,32}");
+	assert_device(text, "OperationRegion(HPR1,SystemIO,0x0614,0x04)"
+			    "Field(HPR1,DWordAcc,NoLock,Preserve){HPAS,32}");
+	assert_device(text, "OperationRegion(HPR2,SystemIO,0x0618,0x04)"
+			    "Field(HPR2,DWordAcc,NoLock,Preserve){HPEJ,32}");
+	assert_device(text, "Device(S002){Name(_ADR,0x00020000)Name(_SUN,0x02)"
+			    "Method(_EJ0,1,Serialized){HPEJ=0x04}}");
+	assert_device(text, "Device(S01F){Name(_ADR,0x001F0000)Name(_SUN,0x1F)"
+			    "Method(_EJ0,1,Serialized){HPEJ=0x80000000}}");
+	assert_device(text, "Local0=\\_SB.PCI0.HPIN"
+			    "If((Local0&0x04)){Notify(\\_SB.PCI0.S002,One)}"
+			    "If((Local0&0x80000000)){Notify(\\_SB.PCI0.S01F,One)}"
+			    "Local0=\\_SB.PCI0.HPAS"
+			    "If((Local0&0x04)){Notify(\\_SB.PCI0.S002,0x03)}"
+			    "If((Local0&0x80000000)){Notify(\\_SB.PCI0.S01F,0x03)}}");
+	assert_int_equal(occurrences(text, "_EJ0"), 2);
+	free(text);
+	teardown(&t);
+}
+
 static void virtio_mmio_devices_come_in_order_and_without_pci(void **state)
 {
-	struct tables t = build(1, false, 18);
+	struct tables t = build(1, false, 18, 0);
 	const char *last = NULL;
 	char *text;
 
@@ -452,6 +483,7 @@ int main(void)
 		cmocka_unit_test(tables_that_do_not_fit_are_refused_and_not_overrun),
 		cmocka_unit_test(iasl_gives_back_every_table_byte_by_byte),
 		cmocka_unit_test(the_dsdt_describes_what_there_is),
+		cmocka_unit_test(slots_of_hotplug_can_be_notified_and_ejected),
 		cmocka_unit_test(virtio_mmio_devices_come_in_order_and_without_pci),
 	};
 

@@ -88,6 +88,23 @@ static int add_power(struct machine *m, struct error *err)
 	return ret;
 }
 
+static bool has_hotplug(const struct machine *m)
+{
+	return m->opt->hotplug && m->opt->transport == TRANSPORT_PCI;
+}
+
+/* The power block raises its events. */
+static int add_hotplug(struct machine *m, struct error *err)
+{
+	return has_hotplug(m) ? plug_init(&m->plug, m, X86_PORT_HOTPLUG, err) : 0;
+}
+
+static void remove_hotplug(struct machine *m)
+{
+	if (has_hotplug(m))
+		plug_destroy(&m->plug);
+}
+
 static int add_serial(struct machine *m, struct error *err)
 {
 	int ret = line_init(&m->serial_line, m->vm.fd, X86_GSI_SERIAL, err);
@@ -129,13 +146,18 @@ static int add_platform(struct machine *m, struct error *err)
 	ret = add_power(m, err);
 	if (ret)
 		goto remove_serial;
+	ret = add_hotplug(m, err);
+	if (ret)
+		goto remove_power;
 	/* Last, so that a port of the user's choice is the one that is in the way. */
 	if (m->opt->debug_exit)
 		ret = debug_exit_init(&m->vm, m->opt->debug_exit_port, err);
 	if (ret)
-		goto remove_power;
+		goto remove_hotplug;
 	return 0;
 
+remove_hotplug:
+	remove_hotplug(m);
 remove_power:
 	line_destroy(&m->ged_line);
 remove_serial:
@@ -146,6 +168,7 @@ remove_serial:
 
 static void remove_platform(struct machine *m)
 {
+	remove_hotplug(m);
 	line_destroy(&m->ged_line);
 	serial_destroy(&m->serial);
 	line_destroy(&m->serial_line);
@@ -159,6 +182,7 @@ static int add_tables(struct machine *m, gpa_t *rsdp, struct error *err)
 	struct acpi_config config = {
 		.ncpus = opt->cpus,
 		.pci = opt->transport == TRANSPORT_PCI,
+		.hotplug = has_hotplug(m) ? ~1u : 0, /* all but the bridge's */
 		.virtio_mmio = slot,
 	};
 	int ret;

@@ -31,6 +31,7 @@ struct machine {
 	struct cmos cmos;
 	struct power power;
 	struct pci_bus pci;
+	struct plug plug;
 	struct virtio_mmio_pages mmio_pages;
 	struct machine_disk *disk[MACHINE_MAX_DISKS]; /* owned; the first `ndisks`, no holes */
 	unsigned ndisks;

@@ -37,46 +37,81 @@ static int init_blk(struct machine *m, struct machine_disk *disk, struct error *
 			       m->vm.stop_fd, &hooks, err);
 }
 
-static int add(struct machine *m, const struct disk_config *config, unsigned index,
-	       struct error *err)
+/* Names are given out as Linux does: the first that no disk has. */
+static unsigned free_index(const struct machine *m)
 {
-	struct machine_disk *disk = calloc(1, sizeof(*disk));
+	unsigned index = 0;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		if (m->disk[i]->index != index)
+			continue;
+		index++;
+		i = -1u;
+	}
+	return index;
+}
+
+static int build(struct machine *m, struct machine_disk *disk, struct error *err)
+{
 	struct error why;
-	int ret;
+	int ret = init_blk(m, disk, err);
 
-	if (!disk)
-		return error_set(err, ENOMEM, "disk '%s'", config->path);
-	disk->config = config;
-	disk->index = index;
-	ret = init_blk(m, disk, err);
 	if (ret)
-		goto free_disk;
+		return ret;
 	ret = attach(m, disk, &why);
-	if (ret)
-		goto destroy_blk;
-	m->disk[m->ndisks++] = disk;
-	return 0;
-
-destroy_blk:
-	error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
+	if (!ret)
+		return 0;
+	error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
 	virtio_blk_shutdown(&disk->blk, IDLE_SHUTDOWN_MS);
 	virtio_blk_destroy(&disk->blk);
-free_disk:
-	free(disk);
 	return ret;
 }
 
-/* Its thread has ended. */
-static void remove_last(struct machine *m)
+int machine_disk_add(struct machine *m, const struct disk_config *config, struct machine_disk **out,
+		     struct error *err)
 {
-	struct machine_disk *disk = m->disk[--m->ndisks];
+	struct machine_disk *disk;
+	int ret;
 
+	if (m->ndisks == machine_max_disks(m->opt->transport))
+		return error_setx(err, ENOSPC, "disk '%s': all %u slots are taken", config->path,
+				  m->ndisks);
+	disk = calloc(1, sizeof(*disk));
+	if (!disk)
+		return error_set(err, ENOMEM, "disk '%s'", config->path);
+	disk->config = config;
+	disk->index = free_index(m);
+	ret = build(m, disk, err);
+	if (ret) {
+		free(disk);
+		return ret;
+	}
+	m->disk[m->ndisks++] = disk;
+	if (out)
+		*out = disk;
+	return 0;
+}
+
+static void destroy(struct machine *m, struct machine_disk *disk)
+{
 	if (m->opt->transport == TRANSPORT_PCI)
 		virtio_pci_destroy(&disk->pci);
 	else
 		virtio_mmio_destroy(&disk->mmio);
 	virtio_blk_destroy(&disk->blk);
+	free(disk->own.path);
 	free(disk);
+}
+
+void machine_disk_remove(struct machine *m, struct machine_disk *disk)
+{
+	unsigned i = 0;
+
+	while (m->disk[i] != disk)
+		i++;
+	for (m->ndisks--; i < m->ndisks; i++)
+		m->disk[i] = m->disk[i + 1];
+	destroy(m, disk);
 }
 
 void machine_disks_abandon(struct machine *m)
@@ -84,7 +119,7 @@ void machine_disks_abandon(struct machine *m)
 	for (unsigned i = 0; i < m->ndisks; i++)
 		virtio_blk_shutdown(&m->disk[i]->blk, IDLE_SHUTDOWN_MS);
 	while (m->ndisks)
-		remove_last(m);
+		destroy(m, m->disk[--m->ndisks]);
 }
 
 int machine_disks_add(struct machine *m, struct error *err)
@@ -92,7 +127,7 @@ int machine_disks_add(struct machine *m, struct error *err)
 	int ret = 0;
 
 	for (unsigned i = 0; i < m->opt->ndisks && !ret; i++)
-		ret = add(m, &m->opt->disk[i], i, err);
+		ret = machine_disk_add(m, &m->opt->disk[i], NULL, err);
 	if (ret)
 		machine_disks_abandon(m);
 	return ret;

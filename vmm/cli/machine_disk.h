@@ -9,13 +9,25 @@
 #include "virtio/blk/virtio_blk.h"
 #include "virtio/virtio_mmio.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/cli/plug.h"
 #include "vmm/error.h"
 
 struct machine;
 
+/* How a disk leaves a running machine: plug.c's. */
+struct disk_exit {
+	enum { DISK_STAYS, DISK_ASKED, DISK_DRAINS } state;
+	bool forced;
+	struct plug *plug;
+	struct plug_waiter waiter;
+	struct loop_timer force; /* takes it away without the guest's word */
+	struct loop_timer look;	 /* has its thread ended? */
+};
+
 /* Stays where it is until it is removed. */
 struct machine_disk {
-	const struct disk_config *config; /* outlives it */
+	const struct disk_config *config; /* the options', or its own */
+	struct disk_config own;		  /* of one that came later */
 	unsigned index;			  /* 0 is vda; no two disks have the same */
 	struct virtio_blk blk;
 	union {
@@ -23,10 +35,19 @@ struct machine_disk {
 		struct virtio_mmio mmio;
 	};
 	bool ended; /* its thread is gone; ending.c's */
+	struct disk_exit exit;
 };
 
 /* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */
 int machine_disks_add(struct machine *m, struct error *err);
+
+/* One more, in the first slot and with the first name that are free. *out may be NULL. Main; vCPUs may
+ * run if it is virtio-pci. */
+int machine_disk_add(struct machine *m, const struct disk_config *config, struct machine_disk **out,
+		     struct error *err);
+
+/* Its thread has ended, and no vCPU is inside it any more: gives everything back. Main. */
+void machine_disk_remove(struct machine *m, struct machine_disk *disk);
 
 /* For disks that no driver has ever started. */
 void machine_disks_abandon(struct machine *m);

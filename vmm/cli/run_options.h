@@ -45,6 +45,7 @@ struct run_options {
 	unsigned ndisks;
 	enum transport transport;
 	bool mmio_cmdline;
+	bool hotplug; /* disks come and go while the guest runs */
 	enum mmio_isr mmio_isr;
 	uint64_t timeout_ms; /* 0: no limit */
 	bool restart;	     /* --on-reboot restart */

@@ -70,6 +70,7 @@
 #define X86_PORT_SERIAL	    0x3f8
 #define X86_PORT_PVPANIC    0x505
 #define X86_PORT_POWER	    0x600 /* see devices/power.h */
+#define X86_PORT_HOTPLUG    0x610 /* see devices/hotplug.h */
 #define X86_PORT_PCI_CONFIG 0xcf8 /* address, then data at +4 */
 
 #endif

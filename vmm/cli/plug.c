@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of disks that come and go while the guest runs; see plug.h.
+ *
+ * Main; ejected() alone runs on a vCPU's thread. Must not know who asks (the control socket does),
+ * nor how an image is opened.
+ */
+#include "vmm/cli/plug.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vmm/cli/clock.h"
+#include "vmm/cli/machine.h"
+#include "vmm/log.h"
+
+#define LOOK_MS 5
+
+/* ---- on a vCPU's thread ---- */
+
+/* Main counts the vCPUs inside the device, of which this one may have been the last. */
+static void ejected(void *opaque, unsigned slot)
+{
+	const uint64_t one = 1;
+	struct plug *plug = opaque;
+
+	pci_bus_eject(&plug->machine->pci, slot);
+	if (write(plug->event_fd, &one, sizeof(one)) < 0)
+		return; /* EAGAIN: main is on its way */
+}
+
+static const struct hotplug_ops ops = { .ejected = ejected };
+
+/* ---- out ---- */
+
+static void gone(struct machine_disk *disk)
+{
+	struct plug *plug = disk->exit.plug;
+	const struct plug_waiter waiter = disk->exit.waiter;
+
+	log_verbose("%s: disk '%s' has been removed", disk->blk.dev.name, disk->config->path);
+	machine_disk_remove(plug->machine, disk);
+	if (waiter.removed)
+		waiter.removed(waiter.opaque);
+}
+
+/* Storage takes as long as it takes. */
+static void look(void *opaque)
+{
+	struct machine_disk *disk = opaque;
+	struct disk_exit *out = &disk->exit;
+
+	if (virtio_blk_shutdown(&disk->blk, 0))
+		loop_timer_set(out->plug->loop, &out->look, clock_ms() + LOOK_MS);
+	else
+		gone(disk);
+}
+
+/* Nobody but main sends its thread anything any more. */
+static void drain(struct machine_disk *disk)
+{
+	struct disk_exit *out = &disk->exit;
+
+	out->state = DISK_DRAINS;
+	loop_timer_cancel(out->plug->loop, &out->force);
+	/* It may have been asked again just as it gave the disk up: that was not for the slot's next
+	 * one. A guest that gave nothing up may still do so. */
+	if (!out->forced)
+		hotplug_forget(&out->plug->regs, disk->pci.slot);
+	look(disk);
+}
+
+static struct machine_disk *next_quiet(struct machine *m)
+{
+	for (unsigned i = 0; i < m->ndisks; i++)
+		if (m->disk[i]->exit.state == DISK_ASKED && virtio_pci_is_quiet(&m->disk[i]->pci))
+			return m->disk[i];
+	return NULL;
+}
+
+static void quiet(struct plug *plug)
+{
+	struct machine_disk *disk;
+
+	while ((disk = next_quiet(plug->machine)))
+		drain(disk);
+}
+
+static void event(void *opaque, short revents)
+{
+	struct plug *plug = opaque;
+	uint64_t count;
+
+	if (read(plug->event_fd, &count, sizeof(count)) == sizeof(count))
+		quiet(plug);
+}
+
+/* The guest may be giving it up just now. */
+static void force(void *opaque)
+{
+	struct machine_disk *disk = opaque;
+
+	disk->exit.forced = pci_func_surprise(&disk->pci.func);
+	if (disk->exit.forced)
+		log_warn("disk %s: the guest has not given it up: taken away", disk->blk.dev.name);
+	quiet(disk->exit.plug);
+}
+
+int plug_remove(struct plug *plug, struct machine_disk *disk, int64_t force_ms,
+		const struct plug_waiter *waiter, struct error *err)
+{
+	struct disk_exit *out = &disk->exit;
+
+	if (!plug->loop)
+		return error_setx(err, ENOTSUP, "this machine's disks cannot be removed");
+	if (out->state == DISK_DRAINS)
+		return error_setx(err, EALREADY, "disk %s: has been given up and still drains",
+				  disk->blk.dev.name);
+	if (out->waiter.removed && waiter)
+		return error_setx(err, EALREADY, "disk %s: is being removed", disk->blk.dev.name);
+	if (waiter)
+		out->waiter = *waiter;
+	out->state = DISK_ASKED;
+	out->plug = plug;
+	out->force.expired = force;
+	out->look.expired = look;
+	out->force.opaque = out->look.opaque = disk;
+	if (force_ms >= 0)
+		loop_timer_set(plug->loop, &out->force, clock_ms() + force_ms);
+	if (!virtio_pci_is_quiet(&disk->pci))
+		hotplug_ask(&plug->regs, disk->pci.slot);
+	return 0;
+}
+
+void plug_forget_waiter(struct plug *plug, const void *opaque)
+{
+	struct machine *m = plug->machine;
+
+	for (unsigned i = 0; i < m->ndisks; i++)
+		if (m->disk[i]->exit.waiter.opaque == opaque)
+			m->disk[i]->exit.waiter = (struct plug_waiter){ 0 };
+}
+
+/* ---- in ---- */
+
+int plug_add(struct plug *plug, struct disk_config *config, struct error *err)
+{
+	struct machine_disk *disk;
+	int ret;
+
+	ret = machine_disk_add(plug->machine, config, &disk, err);
+	if (ret)
+		return ret;
+	disk->own = *config;
+	disk->config = &disk->own;
+	hotplug_insert(&plug->regs, disk->pci.slot);
+	log_verbose("%s: disk '%s' has been added", disk->blk.dev.name, disk->config->path);
+	return 0;
+}
+
+/* ---- life ---- */
+
+int plug_init(struct plug *plug, struct machine *m, uint64_t port, struct error *err)
+{
+	int ret;
+
+	plug->machine = m;
+	plug->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (plug->event_fd < 0)
+		return error_set(err, errno, "hot-plug: eventfd");
+	ret = hotplug_init(&plug->regs, &m->vm.pio, port, &m->power, &ops, plug, err);
+	if (ret) {
+		close(plug->event_fd);
+		return ret;
+	}
+	m->pci.left_fd = plug->event_fd;
+	return 0;
+}
+
+void plug_destroy(struct plug *plug)
+{
+	close(plug->event_fd);
+}
+
+int plug_start(struct plug *plug, struct loop *loop, struct error *err)
+{
+	plug->watch = (struct loop_watch){
+		.fd = plug->event_fd,
+		.events = POLLIN,
+		.ready = event,
+		.opaque = plug,
+	};
+	plug->loop = loop;
+	if (loop_add(loop, &plug->watch))
+		return error_setx(err, ENOSPC, "hot-plug: the loop is full");
+	return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disks that come and go while the guest runs (virtio-pci only).
+ *
+ * In: the disk is complete, with its thread, before it is in its slot, and the guest is told of the
+ * slot last. Out: the guest is asked; once it has given the disk up, or was not asked any longer, the
+ * slot is empty for it; once no vCPU is inside the device any more, its thread drains and ends;
+ * doorbells, interrupts, descriptors and memory go last. Nothing here waits: all steps are taken by
+ * main's loop, when there is something to take them for.
+ */
+#ifndef MVMM_CLI_PLUG_H
+#define MVMM_CLI_PLUG_H
+
+#include "devices/hotplug.h"
+#include "virtio/blk/disk_config.h"
+#include "vmm/cli/loop.h"
+#include "vmm/error.h"
+
+struct machine;
+struct machine_disk;
+
+struct plug {
+	struct machine *machine;
+	struct hotplug regs;
+	struct loop *loop; /* NULL: nothing is plugged */
+	int event_fd;	   /* an eventfd: a disk may have become quiet */
+	struct loop_watch watch;
+};
+
+/* Who waits for a removal; called once, on main, when the disk is no more. */
+struct plug_waiter {
+	void (*removed)(void *opaque);
+	void *opaque;
+};
+
+/* Puts the registers on the bus. Main, before the vCPUs run. */
+int plug_init(struct plug *plug, struct machine *m, uint64_t port, struct error *err);
+void plug_destroy(struct plug *plug);
+
+/* From now on `loop` takes the steps. Main, once. */
+int plug_start(struct plug *plug, struct loop *loop, struct error *err);
+
+/* Adds a disk and tells the guest; `config` becomes the disk's own, also on an error. */
+int plug_add(struct plug *plug, struct disk_config *config, struct error *err);
+
+/*
+ * Asks the guest for a disk; asks again where it was asked before. After `force_ms` it is taken away
+ * whatever the guest says; -1: never. -EALREADY: it has been given up and is about to be no more.
+ */
+int plug_remove(struct plug *plug, struct machine_disk *disk, int64_t force_ms,
+		const struct plug_waiter *waiter, struct error *err);
+
+/* The waiter has lost interest; the removal goes on. */
+void plug_forget_waiter(struct plug *plug, const void *opaque);
+
+#endif
