@@ -290,6 +290,82 @@ static void an_abandoned_command_does_not_answer_for_the_next(void **state)
 	rig_free(rig);
 }
 
+static int post(struct rig *rig, enum blk_command_type type)
+{
+	const struct blk_command cmd = { .type = type };
+
+	return blk_dataplane_post(rig->dp, &cmd);
+}
+
+/* As main's loop does. */
+static int await_answer(struct rig *rig)
+{
+	struct pollfd pfd = { .fd = blk_dataplane_answer_fd(rig->dp), .events = POLLIN };
+	int result = -ETIMEDOUT;
+
+	while (blk_dataplane_answer(rig->dp, &result) == -EAGAIN && poll(&pfd, 1, RIG_WAIT_MS) > 0)
+		;
+	return result;
+}
+
+static void control_waits_for_no_storage(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct fake_done done;
+	int result;
+
+	hold_io(true);
+	queue_held_read(rig, 1);
+	wait_held(1);
+	assert_int_equal(post(rig, BLK_CMD_PAUSE), 0);
+	assert_int_equal(blk_dataplane_answer(rig->dp, &result), -EAGAIN);
+	assert_int_equal(post(rig, BLK_CMD_RESUME), -EBUSY);
+	release_held();
+	assert_int_equal(await_answer(rig), 0);
+	assert_true(fake_queue_poll(&rig->drv[0], &done));
+	assert_int_equal(post(rig, BLK_CMD_RESUME), 0);
+	assert_int_equal(await_answer(rig), 0);
+	rig_free(rig);
+}
+
+/* Else a vCPU that resets its disk would wait for main, and main perhaps for that vCPU. */
+static void a_reset_passes_a_pause_that_waits(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 512);
+	struct sender s;
+	int result;
+
+	hold_io(true);
+	queue_held_read(rig, 1);
+	wait_held(1);
+	assert_int_equal(post(rig, BLK_CMD_PAUSE), 0);
+	send_begin(&s, rig, BLK_CMD_RESET);
+	usleep(20000);
+	assert_false(s.done);
+	assert_int_equal(blk_dataplane_answer(rig->dp, &result), -EAGAIN);
+	release_held();
+	assert_int_equal(send_end(&s), 0);
+	assert_int_equal(await_answer(rig), 0);
+	fake_queue_reset(&rig->drv[0]);
+	assert_int_equal(rig_start(rig), 0);
+	assert_int_equal(post(rig, BLK_CMD_RESUME), 0);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(await_answer(rig), 0);
+	rig_free(rig);
+}
+
+static void who_comes_after_the_end_is_told_so(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+
+	assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
+	assert_int_equal(rig_send(rig, BLK_CMD_RESET), -ESHUTDOWN);
+	assert_int_equal(rig_start(rig), -ESHUTDOWN);
+	assert_int_equal(post(rig, BLK_CMD_RESUME), -ESHUTDOWN);
+	rig_free(rig);
+}
+
 static void send_wce(struct rig *rig, bool writeback)
 {
 	const struct blk_command cmd = { .type = BLK_CMD_SET_WCE, .writeback = writeback };
@@ -426,6 +502,51 @@ static void reset_storm(struct rig_config config, unsigned rounds)
 	rig_free(rig);
 }
 
+struct pauser {
+	pthread_t thread;
+	struct rig *rig;
+	_Atomic bool stop;
+	int result;
+};
+
+static void *pause_and_resume(void *arg)
+{
+	struct pauser *p = arg;
+
+	for (unsigned i = 0; !p->stop && !p->result; i++) {
+		p->result = rig_send(p->rig, BLK_CMD_PAUSE);
+		usleep(i % 5 * 40);
+		p->result |= rig_send(p->rig, BLK_CMD_RESUME);
+	}
+	return NULL;
+}
+
+/* A vCPU's commands and main's at the same time. */
+static void resets_and_pauses_are_answered_in_any_order(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
+	struct rig_req r = rig_req(rig, 4096);
+	struct pauser p = { .rig = rig };
+
+	assert_int_equal(pthread_create(&p.thread, NULL, pause_and_resume, &p), 0);
+	for (unsigned round = 0; round < 400; round++) {
+		for (unsigned i = 0; i < 8; i++)
+			rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 8 * i, 4096, i);
+		rig_kick(rig, 0);
+		usleep(round % 7 * 30);
+		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
+		memset(rig_ptr(rig, r.data), round, 4096);
+		fake_queue_reset(&rig->drv[0]);
+		assert_int_equal(rig_start(rig), 0);
+		send_wce(rig, round % 2);
+	}
+	p.stop = true;
+	pthread_join(p.thread, NULL);
+	assert_int_equal(p.result, 0);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
+	rig_free(rig);
+}
+
 static void a_storm_of_resets_leaves_whole_pages(void **state)
 {
 	reset_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 400);
@@ -448,9 +569,13 @@ int main(void)
 		cmocka_unit_test(the_end_of_the_vm_ends_every_wait),
 		cmocka_unit_test(a_stop_that_gave_up_is_taken_up_by_the_next),
 		cmocka_unit_test(an_abandoned_command_does_not_answer_for_the_next),
+		cmocka_unit_test(control_waits_for_no_storage),
+		cmocka_unit_test(a_reset_passes_a_pause_that_waits),
+		cmocka_unit_test(who_comes_after_the_end_is_told_so),
 		cmocka_unit_test(writes_are_durable_when_the_driver_cannot_flush),
 		cmocka_unit_test(no_request_is_lost_in_a_storm_of_pauses),
 		cmocka_unit_test(a_storm_of_resets_leaves_whole_pages),
+		cmocka_unit_test(resets_and_pauses_are_answered_in_any_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,11 +272,14 @@ static void limit_submit(const struct action *x)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
-static bool answered(void)
+static bool answered(const struct blk_mailbox *mb)
 {
-	const struct blk_mailbox *mb = &run.dp->mailbox;
+	return atomic_load(&mb->answered) == mb->posted;
+}
 
-	return atomic_load(&mb->answered) == atomic_load(&mb->posted);
+static struct blk_mailbox *guests_mailbox(void)
+{
+	return &run.dp->mailbox[BLK_BOX_GUEST];
 }
 
 /* After a reset the device holds nothing. */
@@ -301,11 +304,9 @@ static void forget(void)
 }
 
 /* What an answer says must be so. */
-static void check_answer(void)
+static void check_answer(struct blk_mailbox *mb)
 {
-	const struct blk_mailbox *mb = &run.dp->mailbox;
-
-	if (!answered())
+	if (!answered(mb))
 		return;
 	switch (mb->command.type) {
 	case BLK_CMD_START:
@@ -325,16 +326,26 @@ static void check_answer(void)
 		break;
 	}
 	/* Once. */
-	run.dp->mailbox.command.type = BLK_CMD_RESUME;
+	mb->command.type = BLK_CMD_RESUME;
+}
+
+static void check_answers(void)
+{
+	for (unsigned id = 0; id < BLK_BOX_COUNT; id++)
+		check_answer(&run.dp->mailbox[id]);
 }
 
 static void post(const struct blk_command *cmd)
 {
-	if (!answered())
+	const enum blk_mailbox_id id = blk_command_mailbox(cmd->type);
+	struct blk_mailbox *mb = &run.dp->mailbox[id];
+
+	if (!answered(mb))
 		return;
-	check_answer();
-	run.dp->mailbox.command = *cmd;
-	atomic_fetch_add(&run.dp->mailbox.posted, 1);
+	check_answer(mb);
+	mb->command = *cmd;
+	mb->posted++;
+	atomic_fetch_or(&run.dp->bell.mail, 1U << id);
 }
 
 static void post_start(const struct action *x)
@@ -347,9 +358,9 @@ static void post_start(const struct action *x)
 		.status = &run.status,
 	};
 
-	if (!answered())
+	if (!answered(guests_mailbox()))
 		return;
-	check_answer();
+	check_answer(guests_mailbox());
 	if (run.dp->started) { /* is to be refused */
 		post(&cmd);
 		return;
@@ -396,7 +407,7 @@ static void command(const struct action *x)
 		cmd.type = BLK_CMD_SET_WCE;
 		cmd.writeback = x->b & 1;
 		/* Nothing is popped before the command is taken. */
-		if (answered())
+		if (answered(guests_mailbox()))
 			model.durable_now = model.volatile_cache && !cmd.writeback;
 		break;
 	}
@@ -556,7 +567,7 @@ bool __wrap_dataplane_poll_once(struct blk_dataplane *dp)
 	bool did;
 
 	fuzz_check(run.passes++ < MAX_PASSES, "the device never sleeps");
-	check_answer();
+	check_answers();
 	did = __real_dataplane_poll_once(dp);
 	engine.unreaped = (engine_ring()->tail + RING_EVENTS - engine_ring()->head) % RING_EVENTS;
 	return did;
@@ -658,7 +669,7 @@ static void take_turn(void)
 static void sleeps(bool by_bell, bool for_ever)
 {
 	check_sleep(by_bell, for_ever);
-	check_answer();
+	check_answers();
 	run.passes = 0;
 	take_turn();
 	run.kicked = false;

@@ -17,7 +17,7 @@
 /* Threads, in the order of their creation. */
 #define DRIVER 1u
 #define DISK   2u
-#define HOST   4u /* or who commands */
+#define HOST   4u /* or who commands: a vCPU, then main */
 
 /* What of `struct aio_ring` the scenarios need. */
 struct host_ring {
@@ -250,7 +250,6 @@ static void remember_device(void)
 
 	hash = hash_until(pause, &dp->started, &dp->poller);
 	hash = model_hash(hash, &dp->poller.window_ns, 8);
-	hash = model_hash(hash, &dp->mailbox.taken, sizeof(dp->mailbox.taken));
 	hash = hash_until(hash, &dp->poller + 1, &dp->chain);
 	hash = model_hash(hash, &dp->aio, sizeof(dp->aio));
 	hash = model_hash(hash, &dp->queue[0].vq, offsetof(struct virtqueue, busy) + 8);
@@ -265,23 +264,35 @@ static void device(void *arg)
 
 /* ---- control --------------------------------------------------------------------------------- */
 
-/* A vCPU that writes registers, or main: one command after the other. */
-static void control(void *arg)
+/* One command after the other. Whoever comes after the thread's end is told so. */
+static void send_all(const char *letters)
 {
 	struct blk_command cmd = { .config_line.fd = -1, .status = &m.status };
+	struct blk_mailbox *mb;
 	int ret;
 
-	for (unsigned i = 0; config.commands[i]; i++) {
-		model_forget(&i, sizeof(i));
-		cmd.type = config.commands[i] - 'a';
+	for (unsigned i = 0; letters[i]; i++) {
+		cmd.type = letters[i] - 'a';
+		mb = &m.dp->mailbox[blk_command_mailbox(cmd.type)];
+		model_forget((unsigned[]){ i, mb->posted }, 2 * sizeof(i));
 		cmd.writeback = true;
 		cmd.queue[0] = (struct blk_queue_setup){ m.q.config, { .fd = m.line } };
-		ret = blk_mailbox_send(&m.dp->mailbox, &cmd, -1, -1);
-		if (ret)
+		ret = blk_mailbox_send(mb, &cmd, -1, -1);
+		if (ret && (ret != -ESHUTDOWN || !config.quits))
 			model_fail("command %u is answered with %d", i, ret);
 		if (cmd.type == BLK_CMD_RESET && m.dp->queue[0].vq.size)
 			model_fail("a queue still runs after the reset");
 	}
+}
+
+static void vcpu(void *arg)
+{
+	send_all(config.guests);
+}
+
+static void control(void *arg)
+{
+	send_all(config.controls);
 }
 
 /* ---- setup ----------------------------------------------------------------------------------- */
@@ -327,13 +338,16 @@ static void new_device(void)
 	m.dp->aio.event_fd = config.host ? model_eventfd() : -1;
 }
 
-static void new_mailbox(void)
+static void new_mailboxes(void)
 {
-	if (!config.commands)
+	if (!config.guests && !config.controls)
 		return;
-	if (blk_mailbox_init(&m.dp->mailbox))
+	if (blk_bell_init(&m.dp->bell))
 		abort();
-	model_watch(m.dp->mailbox.doorbell, EVENT_MAILBOX);
+	for (unsigned id = 0; id < BLK_BOX_COUNT; id++)
+		if (blk_mailbox_init(&m.dp->mailbox[id], &m.dp->bell, id))
+			abort();
+	model_watch(m.dp->bell.fd, EVENT_MAILBOX);
 }
 
 static void new_host(void)
@@ -379,16 +393,27 @@ static void share_host(void)
 		model_shared("aio.event", &m.host->events[i], 16, 8, DISK | HOST);
 }
 
-static void share_mailbox(void)
+static void share_mailbox(enum blk_mailbox_id id, unsigned users)
 {
-	struct blk_mailbox *mb = &m.dp->mailbox;
+	struct blk_mailbox *mb = &m.dp->mailbox[id];
 
-	model_shared("posted", &mb->posted, 4, 4, DISK | HOST);
-	model_shared("answered", &mb->answered, 4, 4, DISK | HOST);
-	model_shared("result", &mb->result, 4, 4, DISK | HOST);
-	model_shared("command.type", &mb->command.type, 4, 4, DISK | HOST);
-	model_shared("command.queue", &mb->command.queue[0].config, 4, 2, DISK | HOST);
-	model_shared("vq.size", &m.dp->queue[0].vq.size, 2, 2, DISK | HOST);
+	model_shared("answered", &mb->answered, 4, 4, users);
+	model_shared("result", &mb->result, 4, 4, users);
+	model_shared("command.type", &mb->command.type, 4, 4, users);
+	model_shared("command.queue", &mb->command.queue[0].config, 4, 2, users);
+}
+
+static void share_mailboxes(void)
+{
+	const unsigned main = config.guests ? HOST << 1 : HOST;
+
+	model_shared("mail", &m.dp->bell.mail, 4, 4, DISK | HOST | main);
+	if (config.guests) {
+		share_mailbox(BLK_BOX_GUEST, DISK | HOST);
+		model_shared("vq.size", &m.dp->queue[0].vq.size, 2, 2, DISK | HOST);
+	}
+	if (config.controls)
+		share_mailbox(BLK_BOX_CONTROL, DISK | main);
 }
 
 static void setup(void)
@@ -405,7 +430,7 @@ static void setup(void)
 	m.line = model_eventfd();
 	model_watch(m.kick, 0);
 	new_device();
-	new_mailbox();
+	new_mailboxes();
 	new_host();
 	if (config.host)
 		model_watch(m.dp->aio.event_fd, EVENT_AIO);
@@ -420,18 +445,20 @@ static void setup(void)
 		model_shared("InterruptStatus", &m.isr, 4, 4, DRIVER | DISK);
 	if (config.host)
 		share_host();
-	if (config.commands)
-		share_mailbox();
+	if (config.guests || config.controls)
+		share_mailboxes();
 	model_private(m.dp, m.dp_size);
 	model_private(&m, sizeof(m));
 	model_private(m.host, sizeof(*m.host));
 	model_known_to_all(m.given, sizeof(m.given) + sizeof(m.ngiven));
-	model_forget_at(&m.dp->mailbox.posted, "blk_mailbox_take", remember_device);
+	model_forget_at(&m.dp->bell.mail, "blk_bell_take", remember_device);
 	model_thread("driver", driver, NULL, true);
 	model_thread("disk", device, NULL, config.quits);
 	if (config.host)
 		model_thread("host", host, NULL, false);
-	else if (config.commands)
+	else if (config.guests)
+		model_thread("vcpu", vcpu, NULL, true);
+	if (config.controls)
 		model_thread("control", control, NULL, true);
 }
 

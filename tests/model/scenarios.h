@@ -5,7 +5,7 @@
 
 #include "tests/model/explore.h"
 
-/* A driver, the disk's thread, and either the host that ends I/O or one who sends commands. */
+/* A driver, the disk's thread, and either the host that ends I/O or those who send commands. */
 struct ring_config {
 	bool event_idx;
 	bool poll;	      /* the disk's thread looks for work before it sleeps */
@@ -16,7 +16,8 @@ struct ring_config {
 	unsigned requests;    /* in all */
 	unsigned depth;	      /* at once */
 	unsigned after;	      /* EVENT_IDX: interrupt wanted after so many more */
-	const char *commands; /* letters: 'a' + enum blk_command_type */
+	const char *guests;   /* a vCPU's commands. Letters: 'a' + enum blk_command_type */
+	const char *controls; /* main's */
 };
 
 /* The disk's thread and its workers. */

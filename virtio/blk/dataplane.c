@@ -57,7 +57,7 @@ static int watch_all(struct blk_dataplane *dp, const int *kick_fd)
 {
 	int ret;
 
-	ret = watch(dp, dp->mailbox.doorbell, EVENT_MAILBOX);
+	ret = watch(dp, dp->bell.fd, EVENT_MAILBOX);
 	if (!ret)
 		ret = watch(dp, dp->pool.event_fd, EVENT_POOL);
 	if (!ret && dp->native)
@@ -135,6 +135,34 @@ static int start_thread(struct blk_dataplane *dp, const struct blk_dataplane_con
 	return 0;
 }
 
+static int create_mailboxes(struct blk_dataplane *dp, struct error *err)
+{
+	unsigned id = 0;
+	int ret;
+
+	ret = blk_bell_init(&dp->bell);
+	if (ret)
+		return error_set(err, -ret, "cannot create eventfds");
+	for (; id < BLK_BOX_COUNT; id++) {
+		ret = blk_mailbox_init(&dp->mailbox[id], &dp->bell, id);
+		if (ret)
+			goto err_mailboxes;
+	}
+	return 0;
+err_mailboxes:
+	while (id--)
+		blk_mailbox_destroy(&dp->mailbox[id]);
+	blk_bell_destroy(&dp->bell);
+	return error_set(err, -ret, "cannot create eventfds");
+}
+
+static void destroy_mailboxes(struct blk_dataplane *dp)
+{
+	for (unsigned id = 0; id < BLK_BOX_COUNT; id++)
+		blk_mailbox_destroy(&dp->mailbox[id]);
+	blk_bell_destroy(&dp->bell);
+}
+
 int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_config *config,
 			 struct error *err)
 {
@@ -145,14 +173,12 @@ int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_
 	if (!dp)
 		return error_set(err, errno, "cannot map memory for %u requests", config->depth);
 	copy_config(dp, config);
-	ret = blk_mailbox_init(&dp->mailbox);
-	if (ret) {
-		error_set(err, -ret, "cannot create eventfds");
+	ret = create_mailboxes(dp, err);
+	if (ret)
 		goto err_map;
-	}
 	ret = create_engines(dp, config, err);
 	if (ret)
-		goto err_mailbox;
+		goto err_mailboxes;
 	ret = create_epoll(dp, config->kick_fd, err);
 	if (ret)
 		goto err_engines;
@@ -165,8 +191,8 @@ err_epoll:
 	close(dp->epoll_fd);
 err_engines:
 	destroy_engines(dp);
-err_mailbox:
-	blk_mailbox_destroy(&dp->mailbox);
+err_mailboxes:
+	destroy_mailboxes(dp);
 err_map:
 	munmap(dp, dp->mapped);
 	return ret;
@@ -175,20 +201,37 @@ err_map:
 int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *command, int stop_fd,
 		       int timeout_ms)
 {
-	return blk_mailbox_send(&dp->mailbox, command, stop_fd, timeout_ms);
+	return blk_mailbox_send(&dp->mailbox[blk_command_mailbox(command->type)], command, stop_fd,
+				timeout_ms);
+}
+
+int blk_dataplane_post(struct blk_dataplane *dp, const struct blk_command *command)
+{
+	return blk_mailbox_post(&dp->mailbox[BLK_BOX_CONTROL], command);
+}
+
+int blk_dataplane_answer(struct blk_dataplane *dp, int *result)
+{
+	return blk_mailbox_poll(&dp->mailbox[BLK_BOX_CONTROL], result);
+}
+
+int blk_dataplane_answer_fd(const struct blk_dataplane *dp)
+{
+	return dp->mailbox[BLK_BOX_CONTROL].answer;
 }
 
 /* Once only: the thread that answers a QUIT is gone, also if its sender has given up waiting. */
 static int ask_to_quit(struct blk_dataplane *dp, int timeout_ms)
 {
 	const struct blk_command quit = { .type = BLK_CMD_QUIT };
-	const uint32_t posted = atomic_load(&dp->mailbox.posted);
+	struct blk_mailbox *mb = &dp->mailbox[BLK_BOX_CONTROL];
+	const uint32_t posted = mb->posted;
 	int ret;
 
 	if (dp->quit_posted)
-		return blk_mailbox_settle(&dp->mailbox, -1, timeout_ms);
-	ret = blk_mailbox_send(&dp->mailbox, &quit, -1, timeout_ms);
-	dp->quit_posted = atomic_load(&dp->mailbox.posted) != posted;
+		return blk_mailbox_settle(mb, -1, timeout_ms);
+	ret = blk_mailbox_send(mb, &quit, -1, timeout_ms);
+	dp->quit_posted = mb->posted != posted;
 	return ret;
 }
 
@@ -210,7 +253,7 @@ void blk_dataplane_destroy(struct blk_dataplane *dp)
 {
 	close(dp->epoll_fd);
 	destroy_engines(dp);
-	blk_mailbox_destroy(&dp->mailbox);
+	destroy_mailboxes(dp);
 	munmap(dp, dp->mapped);
 }
 

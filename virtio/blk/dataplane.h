@@ -62,9 +62,17 @@ struct blk_dataplane;
 int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_config *config,
 			 struct error *err);
 
-/* See blk_mailbox_send(). One sender at a time. */
+/* See blk_mailbox_send(). One sender at a time for the guest's commands, main for control's. */
 int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *command, int stop_fd,
 		       int timeout_ms);
+
+/*
+ * Control's commands without waiting: storage may take its time. Main; see blk_mailbox_post() and
+ * blk_mailbox_poll(). The descriptor is for main's loop: blk_dataplane_answer() empties it.
+ */
+int blk_dataplane_post(struct blk_dataplane *dp, const struct blk_command *command);
+int blk_dataplane_answer(struct blk_dataplane *dp, int *result);
+int blk_dataplane_answer_fd(const struct blk_dataplane *dp);
 
 /*
  * Drains and ends the thread; then nothing of the disk touches guest memory any more. -ETIMEDOUT

@@ -84,17 +84,15 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 }
 
 /* Carries out a new command, or begins to. */
-static bool take_command(struct blk_dataplane *dp)
+static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 {
-	const struct blk_command *cmd = blk_mailbox_take(&dp->mailbox);
+	const struct blk_command *cmd = &dp->mailbox[id].command;
 	int ret = 0;
 
-	if (!cmd)
-		return false;
 	if (must_drain(dp, cmd)) {
 		dp->draining = true;
-		dp->drained = cmd->type;
-		return true;
+		dp->pending[id] = cmd;
+		return;
 	}
 	if (cmd->type == BLK_CMD_START)
 		ret = start(dp, cmd);
@@ -102,8 +100,17 @@ static bool take_command(struct blk_dataplane *dp)
 		dp->paused = false;
 	else
 		dp->writeback = cmd->writeback;
-	blk_mailbox_answer(&dp->mailbox, ret);
-	return true;
+	blk_mailbox_answer(&dp->mailbox[id], ret);
+}
+
+static bool take_commands(struct blk_dataplane *dp)
+{
+	const uint32_t mail = blk_bell_take(&dp->bell);
+
+	for (unsigned id = 0; mail >> id; id++)
+		if (mail >> id & 1)
+			begin_command(dp, id);
+	return mail;
 }
 
 static bool has_written(const struct blk_dataplane *dp)
@@ -133,12 +140,9 @@ static void sync_image(struct blk_dataplane *dp)
 		dataplane_sync_failed(dp, ret);
 }
 
-/* Ends a command that waited for the last request in flight. */
-static void finish_command(struct blk_dataplane *dp)
+static void finish_command(struct blk_dataplane *dp, const struct blk_command *cmd)
 {
-	if (!dp->draining || dp->in_flight)
-		return;
-	switch (dp->drained) {
+	switch (cmd->type) {
 	case BLK_CMD_PAUSE:
 		dp->paused = true;
 		break;
@@ -153,8 +157,31 @@ static void finish_command(struct blk_dataplane *dp)
 	default:
 		stop_queues(dp);
 	}
+}
+
+/* Nobody is to wait for a thread that has ended: a guest's command came too late for it. */
+static void refuse_commands(struct blk_dataplane *dp)
+{
+	if (blk_bell_close(&dp->bell) & dp->mailbox[BLK_BOX_GUEST].bit)
+		blk_mailbox_answer(&dp->mailbox[BLK_BOX_GUEST], -ESHUTDOWN);
+}
+
+/* Ends the commands that waited for the last request in flight: a RESET of the guest's may have come
+ * while control waits for a pause. */
+static void finish_commands(struct blk_dataplane *dp)
+{
+	if (!dp->draining || dp->in_flight)
+		return;
+	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
+		if (!dp->pending[id])
+			continue;
+		finish_command(dp, dp->pending[id]);
+		dp->pending[id] = NULL;
+		if (dp->quit)
+			refuse_commands(dp);
+		blk_mailbox_answer(&dp->mailbox[id], 0);
+	}
 	dp->draining = false;
-	blk_mailbox_answer(&dp->mailbox, 0);
 }
 
 /*
@@ -219,9 +246,9 @@ void *dataplane_run(void *arg)
 	bool did;
 
 	while (!dp->quit) {
-		did = take_command(dp);
+		did = take_commands(dp);
 		did |= dataplane_poll_once(dp);
-		finish_command(dp);
+		finish_commands(dp);
 		if (!did && !dp->quit && !dataplane_look(dp) && ask_for_kicks(dp))
 			sleep_until_event(dp);
 	}

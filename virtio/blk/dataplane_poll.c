@@ -44,7 +44,7 @@ static bool work_waits(const struct blk_dataplane *dp)
 {
 	return rings_have_work(dp) ||
 	       (dp->native && dp->aio.ring && aio_ring_has_events(dp->aio.ring)) ||
-	       blk_pool_has_done(&dp->pool) || blk_mailbox_has_command(&dp->mailbox);
+	       blk_pool_has_done(&dp->pool) || blk_bell_has_rung(&dp->bell);
 }
 
 /* One tick. */

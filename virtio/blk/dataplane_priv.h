@@ -37,20 +37,21 @@ struct blk_dataplane {
 	bool quit_posted; /* main's: nobody would answer a second QUIT */
 	bool joined;	  /* main's: the thread has ended */
 
-	struct blk_mailbox mailbox;
+	struct blk_bell bell;
+	struct blk_mailbox mailbox[BLK_BOX_COUNT];
 
 	/* The thread's. */
 	bool started;  /* between START and RESET */
 	bool paused;   /* between PAUSE and RESUME */
 	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
-	bool draining; /* `drained` waits for in_flight to be 0 */
+	bool draining; /* one of `pending` waits for in_flight to be 0 */
 	bool quit;
 	unsigned first_queue; /* where the next pass over the rings begins */
 	bool notify_on;	      /* the driver was asked to kick */
 	bool writeback;	      /* completed writes may sit in a volatile cache until FLUSH */
 	bool try_cached;      /* READs may be tried in the host's page cache first */
-	enum blk_command_type drained; /* the command to carry out when drained */
-	unsigned in_flight;	       /* requests taken from a ring and not given back */
+	const struct blk_command *pending[BLK_BOX_COUNT]; /* taken, to be ended when drained */
+	unsigned in_flight; /* requests taken from a ring and not given back */
 	struct blk_poller poller;
 	bool owes_cpu;	/* an interrupt of ours waits for a kernel thread of this CPU */
 	uint64_t dirty; /* queues with used elements the guest cannot see yet */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one-slot mailbox; see mailbox.h.
+ * The one-slot mailboxes and their bell; see mailbox.h.
  *
- * Runs on the senders' threads (send) and on the disk's (take, answer). Knows no device. The two
- * counters say whose the slot is: equal, the next sender's; posted ahead by one, the disk's.
+ * Runs on the senders' threads (send, post) and on the disk's (take, answer). Knows no device. The
+ * two counters of a mailbox say whose the slot is: equal, the next sender's; posted ahead by one, the
+ * disk's.
  */
 #include "virtio/blk/mailbox.h"
 
@@ -14,27 +15,34 @@
 #include <time.h>
 #include <unistd.h>
 
-int blk_mailbox_init(struct blk_mailbox *mb)
+static int new_eventfd(int *fd)
 {
-	int ret;
+	*fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return *fd < 0 ? -errno : 0;
+}
 
+int blk_bell_init(struct blk_bell *bell)
+{
+	memset(bell, 0, sizeof(*bell));
+	return new_eventfd(&bell->fd);
+}
+
+void blk_bell_destroy(struct blk_bell *bell)
+{
+	close(bell->fd);
+}
+
+int blk_mailbox_init(struct blk_mailbox *mb, struct blk_bell *bell, enum blk_mailbox_id id)
+{
 	memset(mb, 0, sizeof(*mb));
-	mb->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (mb->doorbell < 0)
-		return -errno;
-	mb->answer = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (mb->answer < 0) {
-		ret = -errno;
-		close(mb->doorbell);
-		return ret;
-	}
-	return 0;
+	mb->bell = bell;
+	mb->bit = 1U << id;
+	return new_eventfd(&mb->answer);
 }
 
 void blk_mailbox_destroy(struct blk_mailbox *mb)
 {
 	close(mb->answer);
-	close(mb->doorbell);
 }
 
 static void signal_fd(int fd)
@@ -55,10 +63,9 @@ static int64_t now_ms(void)
 }
 
 /* Acquire pairs with the release in blk_mailbox_answer(): result and slot are the sender's. */
-static bool slot_free(struct blk_mailbox *mb)
+static bool slot_free(const struct blk_mailbox *mb)
 {
-	return atomic_load_explicit(&mb->answered, memory_order_acquire) ==
-	       atomic_load_explicit(&mb->posted, memory_order_relaxed);
+	return atomic_load_explicit(&mb->answered, memory_order_acquire) == mb->posted;
 }
 
 /* -ECANCELED, -ETIMEDOUT, or 0: perhaps something was answered. `deadline` -1: none. */
@@ -112,6 +119,21 @@ int blk_mailbox_settle(struct blk_mailbox *mb, int stop_fd, int timeout_ms)
 	return wait_free(mb, stop_fd, deadline_in(timeout_ms));
 }
 
+/* Once the slot is free. */
+static int post(struct blk_mailbox *mb, const struct blk_command *command)
+{
+	mb->command = *command;
+	/* Release pairs with the acquire in blk_bell_take(): the command is there to read. Acquire
+	 * pairs with the release in blk_bell_close(): who is told that the thread has ended finds
+	 * nothing running any more. */
+	if (atomic_fetch_or_explicit(&mb->bell->mail, mb->bit, memory_order_acq_rel) &
+	    BLK_BELL_CLOSED)
+		return -ESHUTDOWN;
+	mb->posted++;
+	signal_fd(mb->bell->fd);
+	return 0;
+}
+
 int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, int stop_fd,
 		     int timeout_ms)
 {
@@ -119,29 +141,52 @@ int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, 
 	int ret;
 
 	ret = wait_free(mb, stop_fd, deadline);
-	if (ret)
-		return ret;
-	mb->command = *command;
-	/* Release pairs with the acquire in blk_mailbox_take(): the command is there to read. */
-	atomic_fetch_add_explicit(&mb->posted, 1, memory_order_release);
-	signal_fd(mb->doorbell);
-	ret = wait_free(mb, stop_fd, deadline);
+	if (!ret)
+		ret = post(mb, command);
+	if (!ret)
+		ret = wait_free(mb, stop_fd, deadline);
 	return ret ? ret : mb->result;
 }
 
-const struct blk_command *blk_mailbox_take(struct blk_mailbox *mb)
+int blk_mailbox_post(struct blk_mailbox *mb, const struct blk_command *command)
 {
-	if (atomic_load_explicit(&mb->posted, memory_order_acquire) == mb->taken)
-		return NULL;
-	mb->taken++;
-	return &mb->command;
+	return slot_free(mb) ? post(mb, command) : -EBUSY;
+}
+
+int blk_mailbox_poll(struct blk_mailbox *mb, int *result)
+{
+	uint64_t count;
+
+	/* Emptied first: an answer that comes after the look makes it readable again. */
+	if (read(mb->answer, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return -errno;
+	if (!slot_free(mb))
+		return -EAGAIN;
+	*result = mb->result;
+	return 0;
+}
+
+uint32_t blk_bell_take(struct blk_bell *bell)
+{
+	if (!atomic_load_explicit(&bell->mail, memory_order_relaxed))
+		return 0;
+	/* Acquire pairs with the release in post(). */
+	return atomic_exchange_explicit(&bell->mail, 0, memory_order_acquire);
+}
+
+uint32_t blk_bell_close(struct blk_bell *bell)
+{
+	/* Release pairs with the acquire in post(). */
+	return atomic_exchange_explicit(&bell->mail, BLK_BELL_CLOSED, memory_order_release);
 }
 
 void blk_mailbox_answer(struct blk_mailbox *mb, int result)
 {
+	const uint32_t answered = atomic_load_explicit(&mb->answered, memory_order_relaxed);
+
 	mb->result = result;
 	/* Release pairs with the acquire in slot_free(). The one writer needs no atomic addition.
 	 */
-	atomic_store_explicit(&mb->answered, mb->taken, memory_order_release);
+	atomic_store_explicit(&mb->answered, answered + 1, memory_order_release);
 	signal_fd(mb->answer);
 }

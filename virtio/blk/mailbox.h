@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way into a disk's thread: one slot for one command, a doorbell, an answer.
+ * The way into a disk's thread: mailboxes of one slot for one command each, an answer for each, and
+ * one bell for all of them, so that the thread has one word to look at.
  *
- * Senders are vCPUs and main, one at a time (they hold the device's lock). A command carries
- * values; nothing in it is borrowed, but for the words in which the device's state is shown. A
- * sender may give up waiting when the VM stops: its command stays in the slot and will be answered,
- * and the next sender first waits for that.
+ * A mailbox has one sender at a time. The guest's is the vCPUs', who hold the device's lock and wait
+ * for the answer; control's is main's, who never waits for storage: it posts, and is told by an
+ * eventfd that the answer is there. A command carries values; nothing in it is borrowed, but for the
+ * words in which the device's state is shown. A sender may give up waiting: its command stays in the
+ * slot and will be answered, and the next sender first waits for that.
  */
 #ifndef MVMM_BLK_MAILBOX_H
 #define MVMM_BLK_MAILBOX_H
@@ -20,13 +22,22 @@
 #define BLK_MAX_QUEUES 64
 
 enum blk_command_type {
+	/* The guest's. */
 	BLK_CMD_START,	 /* serve these queues; refused (-EBUSY) before a RESET of the last ones */
-	BLK_CMD_PAUSE,	 /* answered when nothing is in flight; outlasts START and RESET */
-	BLK_CMD_RESUME,	 /* serve again, and look at all queues once: kicks may have been missed */
 	BLK_CMD_RESET,	 /* answered when nothing is in flight; forgets queues and lines */
 	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; going to 0 drains and syncs first */
-	BLK_CMD_QUIT,	 /* like RESET, then a sync, and the thread ends */
+	/* Control's. */
+	BLK_CMD_PAUSE,	/* answered when nothing is in flight; outlasts START and RESET */
+	BLK_CMD_RESUME, /* serve again, and look at all queues once: kicks may have been missed */
+	BLK_CMD_QUIT,	/* like RESET, then a sync, and the thread ends */
 };
+
+enum blk_mailbox_id { BLK_BOX_GUEST, BLK_BOX_CONTROL, BLK_BOX_COUNT };
+
+static inline enum blk_mailbox_id blk_command_mailbox(enum blk_command_type type)
+{
+	return type <= BLK_CMD_SET_WCE ? BLK_BOX_GUEST : BLK_BOX_CONTROL;
+}
 
 struct blk_queue_setup {
 	struct virtq_config config;
@@ -42,23 +53,34 @@ struct blk_command {
 	struct blk_queue_setup queue[BLK_MAX_QUEUES];
 };
 
+#define BLK_BELL_CLOSED (1U << 31)
+
+struct blk_bell {
+	int fd;		       /* eventfd; owned; in the disk's epoll set */
+	_Atomic uint32_t mail; /* bit n: mailbox n has a command; CLOSED: nobody takes any more */
+};
+
 struct blk_mailbox {
-	int doorbell;		   /* eventfd; owned; in the disk's epoll set */
+	struct blk_bell *bell;
+	uint32_t bit;		   /* in bell->mail */
 	int answer;		   /* eventfd; owned; senders poll it */
-	_Atomic uint32_t posted;   /* commands ever posted; senders write */
+	uint32_t posted;	   /* the sender's: commands ever posted */
 	_Atomic uint32_t answered; /* commands ever answered; the disk's thread writes */
-	uint32_t taken;		   /* the disk's thread: commands ever taken */
 	int result;		   /* of the last one answered */
 	struct blk_command command;
 };
 
-int blk_mailbox_init(struct blk_mailbox *mb);
+int blk_bell_init(struct blk_bell *bell);
+void blk_bell_destroy(struct blk_bell *bell);
+
+int blk_mailbox_init(struct blk_mailbox *mb, struct blk_bell *bell, enum blk_mailbox_id id);
 void blk_mailbox_destroy(struct blk_mailbox *mb);
 
 /*
  * Posts `command` and waits for its answer, which it returns: 0 or -errno. -ECANCELED: `stop_fd`
  * (-1: none) became readable first. -ETIMEDOUT: `timeout_ms` (-1: for ever) is over. After these
  * two the command has been posted or not, and is carried out or not: the VM is at its end anyway.
+ * -ESHUTDOWN: the thread has ended and carries out nothing.
  */
 int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, int stop_fd,
 		     int timeout_ms);
@@ -66,16 +88,26 @@ int blk_mailbox_send(struct blk_mailbox *mb, const struct blk_command *command, 
 /* Waits until every command posted has been answered: 0, or the errors above. */
 int blk_mailbox_settle(struct blk_mailbox *mb, int stop_fd, int timeout_ms);
 
+/* Posts `command` and returns: 0, -EBUSY while the last one is not answered, or -ESHUTDOWN. */
+int blk_mailbox_post(struct blk_mailbox *mb, const struct blk_command *command);
+
+/* 0: the last command posted is answered, with *result. -EAGAIN: not yet; mb->answer becomes
+ * readable by then, and this empties it. */
+int blk_mailbox_poll(struct blk_mailbox *mb, int *result);
+
 /* The disk's thread: is there a command to take? */
-static inline bool blk_mailbox_has_command(const struct blk_mailbox *mb)
+static inline bool blk_bell_has_rung(const struct blk_bell *bell)
 {
-	return atomic_load_explicit(&mb->posted, memory_order_relaxed) != mb->taken;
+	return atomic_load_explicit(&bell->mail, memory_order_relaxed);
 }
 
-/* The disk's thread: a command to carry out, or NULL. Never waits. */
-const struct blk_command *blk_mailbox_take(struct blk_mailbox *mb);
+/* The disk's thread: the mailboxes, as bits, each of which has a new command. Never waits. */
+uint32_t blk_bell_take(struct blk_bell *bell);
 
-/* The disk's thread: answers the command taken last; it may no longer be looked at. */
+/* The same, for the last time: who posts from now on is told so. */
+uint32_t blk_bell_close(struct blk_bell *bell);
+
+/* The disk's thread: answers the command, which may no longer be looked at. */
 void blk_mailbox_answer(struct blk_mailbox *mb, int result);
 
 #endif

@@ -293,6 +293,38 @@ static void report(struct virtio_blk *blk)
 			 blk->dev.name, strerror(code));
 }
 
+static int post(struct virtio_blk *blk, enum blk_command_type type)
+{
+	const struct blk_command cmd = { .type = type };
+
+	return blk_dataplane_post(blk->dataplane, &cmd);
+}
+
+int virtio_blk_pause(struct virtio_blk *blk)
+{
+	return post(blk, BLK_CMD_PAUSE);
+}
+
+int virtio_blk_resume(struct virtio_blk *blk)
+{
+	return post(blk, BLK_CMD_RESUME);
+}
+
+int virtio_blk_answer(struct virtio_blk *blk, int *result)
+{
+	return blk_dataplane_answer(blk->dataplane, result);
+}
+
+int virtio_blk_answer_fd(const struct virtio_blk *blk)
+{
+	return blk_dataplane_answer_fd(blk->dataplane);
+}
+
+const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk)
+{
+	return blk_dataplane_stats(blk->dataplane);
+}
+
 int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)
 {
 	int ret;

@@ -12,6 +12,7 @@
 
 struct blk_dataplane;
 struct blk_hooks;
+struct blk_stats;
 
 struct virtio_blk {
 	struct virtio_dev dev;
@@ -35,6 +36,21 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 
 /* Main, about once a second: says what the disk's thread itself must not say. */
 void virtio_blk_watch(struct virtio_blk *blk);
+
+/*
+ * Control's commands, which never wait for storage. 0, -EBUSY: the last one is not answered yet, or
+ * -ESHUTDOWN. The pause is complete, with nothing in flight, when it is answered. Main.
+ */
+int virtio_blk_pause(struct virtio_blk *blk);
+int virtio_blk_resume(struct virtio_blk *blk);
+
+/* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
+ * then, until virtio_blk_answer() is called. Main. */
+int virtio_blk_answer(struct virtio_blk *blk, int *result);
+int virtio_blk_answer_fd(const struct virtio_blk *blk);
+
+/* Live, as long as the disk; any thread. */
+const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk);
 
 /*
  * Main, vCPUs stopped: drains in-flight I/O and ends the thread. Waits at most `timeout_ms`;
