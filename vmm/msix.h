@@ -32,7 +32,7 @@ struct msix {
 	unsigned nvectors;
 	bool enabled;
 	bool function_masked;
-	bool refused; /* so is a vector, or was */
+	bool refused;	/* so is a vector, or was */
 	uint32_t devid; /* requester id, for GICv3 ITS */
 	struct msix_vector *vector;
 	struct log_limit log;
