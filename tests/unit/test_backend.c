@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening images: what is refused, what is said, which engine is chosen. Host faults that a test
- * cannot cause are made by our own open() and statx(), which the linker prefers to libc's. */
+ * cannot cause are made by our own openat() and statx(), which the linker prefers to libc's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,12 +22,12 @@
 #include "virtio/blk/backend.h"
 
 static struct {
-	int open_errno; /* what open() of an image says; 0: the truth */
+	int open_errno; /* what opening an image says; 0: the truth */
 	bool dio;	/* statx() tells the following about direct I/O */
 	uint32_t mem, offset;
 } fault;
 
-int open(const char *path, int flags, ...)
+int openat(int dir, const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 	va_list ap;
@@ -40,7 +40,7 @@ int open(const char *path, int flags, ...)
 		errno = fault.open_errno;
 		return -1;
 	}
-	return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	return syscall(SYS_openat, dir, path, flags, mode);
 }
 
 int statx(int dirfd, const char *restrict path, int flags, unsigned mask,

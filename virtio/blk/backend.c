@@ -2,7 +2,7 @@
 /*
  * Opens a disk image and finds out what the host lets us do with it.
  *
- * Main's thread, before the VM runs. Knows files and block devices; no guest, no queue, no format:
+ * Main's thread before the VM runs, later one that main has started for it. Knows files and block devices; no guest, no queue, no format:
  * the magic of qcow2 is looked at for a warning only.
  */
 #include "virtio/blk/backend.h"
@@ -22,9 +22,9 @@
 /* The largest alignment that is tried, and the largest block size of ours. */
 #define MAX_ALIGN 4096
 
-static int check_kind(const char *path, mode_t mode, struct error *err)
+static int wrong_kind(const char *path, mode_t mode, struct error *err)
 {
-	const char *kind = NULL;
+	const char *kind = "something else";
 
 	if (S_ISDIR(mode))
 		kind = "a directory";
@@ -34,10 +34,8 @@ static int check_kind(const char *path, mode_t mode, struct error *err)
 		kind = "a character device";
 	else if (S_ISSOCK(mode))
 		kind = "a socket";
-	if (kind)
-		return error_setx(err, EINVAL, "disk '%s': is %s, not an image or block device",
-				  path, kind);
-	return 0;
+	return error_setx(err, EINVAL, "disk '%s': is %s, not an image or block device", path,
+			  kind);
 }
 
 static int open_failed(const struct disk_config *config, int code, struct error *err)
@@ -56,25 +54,17 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 	return error_set(err, code, "disk '%s': cannot open", path);
 }
 
-/* Looks before it opens: a pipe would wait for its other end, and a device may do anything. */
-static int open_image(struct block_backend *be, const struct disk_config *config, struct error *err)
+static int open_image(struct block_backend *be, const struct disk_config *config,
+		      const struct blk_opener *by, struct error *err)
 {
-	int flags = (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-	struct stat st;
-	int ret;
+	const int flags = config->readonly ? O_RDONLY : O_RDWR;
+	mode_t kind = 0;
 
-	if (stat(config->path, &st))
-		return open_failed(config, errno, err);
-	ret = check_kind(config->path, st.st_mode, err);
-	if (ret)
-		return ret;
-	/* On a block device O_EXCL asks that the host has not mounted it. */
-	if (S_ISBLK(st.st_mode) && !config->readonly)
-		flags |= O_EXCL;
-	be->fd = open(config->path, flags);
-	if (be->fd < 0)
-		return open_failed(config, errno, err);
-	return 0;
+	be->fd = by ? by->open(by->opaque, config->path, flags, &kind)
+		    : blk_open_at(AT_FDCWD, config->path, 0, flags, &kind);
+	if (be->fd >= 0)
+		return 0;
+	return kind ? wrong_kind(config->path, kind, err) : open_failed(config, -be->fd, err);
 }
 
 static int lock_image(const struct block_backend *be, const struct disk_config *config,
@@ -134,11 +124,12 @@ static int probe_size(struct block_backend *be, const struct disk_config *config
 
 	if (fstat(be->fd, &st))
 		return error_set(err, errno, "disk '%s': cannot stat", config->path);
-	ret = check_kind(config->path, st.st_mode, err);
-	if (!ret && S_ISBLK(st.st_mode))
+	if (S_ISBLK(st.st_mode))
 		ret = probe_device(be, config, &st, err);
-	else if (!ret)
+	else if (S_ISREG(st.st_mode))
 		ret = probe_file(be, config, &st, err);
+	else
+		ret = wrong_kind(config->path, st.st_mode, err);
 	if (ret)
 		return ret;
 	tail = be->size % be->block_size;
@@ -281,8 +272,8 @@ static bool probe_discard(const struct block_backend *be)
 	return !fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, MAX_ALIGN);
 }
 
-int block_backend_open(struct block_backend *be, const struct disk_config *config,
-		       struct error *err)
+int block_backend_open_by(struct block_backend *be, const struct disk_config *config,
+			  const struct blk_opener *by, struct error *err)
 {
 	int ret;
 
@@ -291,7 +282,7 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 	be->block_size = config->block_size;
 	be->physical_block_size = config->block_size;
 	be->mem_align = be->offset_align = 1;
-	ret = open_image(be, config, err);
+	ret = open_image(be, config, by, err);
 	if (ret)
 		return ret;
 	ret = lock_image(be, config, err);
@@ -310,6 +301,12 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 err_fd:
 	close(be->fd);
 	return ret;
+}
+
+int block_backend_open(struct block_backend *be, const struct disk_config *config,
+		       struct error *err)
+{
+	return block_backend_open_by(be, config, NULL, err);
 }
 
 void block_backend_close(struct block_backend *be)

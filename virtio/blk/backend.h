@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "virtio/blk/disk_config.h"
+#include "virtio/blk/opener.h"
 #include "vmm/error.h"
 
 struct block_backend {
@@ -37,6 +38,10 @@ struct block_backend {
  */
 int block_backend_open(struct block_backend *be, const struct disk_config *config,
 		       struct error *err);
+
+/* The same with files that `by` opens; NULL: by name. On any thread: it waits for storage. */
+int block_backend_open_by(struct block_backend *be, const struct disk_config *config,
+			  const struct blk_opener *by, struct error *err);
 void block_backend_close(struct block_backend *be);
 
 #endif

@@ -216,9 +216,10 @@ static unsigned default_queues(unsigned nvcpus)
 	return nvcpus < DEFAULT_QUEUES ? nvcpus : DEFAULT_QUEUES;
 }
 
-int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
-		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
-		    const struct blk_hooks *hooks, struct error *err)
+int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
+			 const struct disk_config *config, unsigned index, unsigned nvcpus,
+			 const struct guest_memory *mem, int stop_fd, const struct blk_hooks *hooks,
+			 struct error *err)
 {
 	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
 	struct error why;
@@ -227,14 +228,10 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 	memset(blk, 0, sizeof(*blk));
 	blk->stop_fd = stop_fd;
 	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
-	ret = block_backend_open(&blk->backend, config, err);
-	if (ret)
-		return ret;
+	blk->backend = *be;
 	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, mem, &why);
-	if (ret) {
-		error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
-		goto err_backend;
-	}
+	if (ret)
+		return error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
 	blk->dev.features = offered_features(&blk->backend, nqueues);
 	blk->dev.ops = &blk_ops;
 	blk->dev.opaque = blk;
@@ -242,12 +239,22 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 	fill_config(blk, config->queue_size);
 	ret = create_dataplane(blk, config, hooks, err);
 	if (ret)
-		goto err_dev;
-	return 0;
-err_dev:
-	virtio_dev_destroy(&blk->dev);
-err_backend:
-	block_backend_close(&blk->backend);
+		virtio_dev_destroy(&blk->dev);
+	return ret;
+}
+
+int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
+		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
+		    const struct blk_hooks *hooks, struct error *err)
+{
+	struct block_backend be;
+	int ret = block_backend_open(&be, config, err);
+
+	if (ret)
+		return ret;
+	ret = virtio_blk_init_open(blk, &be, config, index, nvcpus, mem, stop_fd, hooks, err);
+	if (ret)
+		block_backend_close(&be);
 	return ret;
 }
 

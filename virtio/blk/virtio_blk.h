@@ -34,6 +34,12 @@ int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, un
 		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
 		    const struct blk_hooks *hooks, struct error *err);
 
+/* The same with an image that is open already and, on success, the disk's. */
+int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
+			 const struct disk_config *config, unsigned index, unsigned nvcpus,
+			 const struct guest_memory *mem, int stop_fd, const struct blk_hooks *hooks,
+			 struct error *err);
+
 /* Main, about once a second: says what the disk's thread itself must not say. */
 void virtio_blk_watch(struct virtio_blk *blk);
 
