@@ -24,16 +24,19 @@ all_cflags := -std=gnu11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-pr
 	$(if $(WERROR),-Werror) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
 	$(CFLAGS)
 all_ldflags := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(STATIC),-static) $(LDFLAGS)
-libs   := -laio
+# Those of the control socket come as archives, whatever else is shared: the start of a VM without one
+# loads, relocates and touches nothing of them (tests/control/run).
+libs   := -laio -l:libhttp_parser.a -l:libjansson.a
 
 # The monitor is a library plus main(), so that tests link what users run.
 src    := $(wildcard vmm/*.c vmm/$(ARCH)/*.c devices/*.c virtio/*.c virtio/blk/*.c loader/*.c) \
-	$(filter-out vmm/cli/main.c,$(wildcard vmm/cli/*.c))
+	$(filter-out vmm/cli/main.c,$(wildcard vmm/cli/*.c vmm/cli/api/*.c))
 obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o $(BUILD)/vmm/cli/filters.o
 unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
 dpload := $(BUILD)/tests/dataplane/load
 sbtool := $(BUILD)/tests/sandbox/list $(BUILD)/tests/sandbox/poke
+serve  := $(BUILD)/tests/control/serve
 
 ifeq ($(V),1)
 Q :=
@@ -88,10 +91,11 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 	$(say) TEST $@
 	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $< $(BUILD)/libmvmm.a $(libs) -lcmocka
 
-.PHONY: unit dataplane sandbox
+.PHONY: unit dataplane sandbox serve
 unit: $(unit)
 dataplane: $(dptest) $(dpload)
 sandbox: $(sbtool)
+serve: $(serve)
 
 # Fuzz targets, with libFuzzer as main() (`make fuzz`) or with one that replays a corpus. Some stand
 # in the way of calls inside the library.
@@ -232,10 +236,10 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox payload replays races $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox serve payload replays races $(inject)
 build-asan:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane serve replays
 build-tsan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread unit dataplane
@@ -328,4 +332,4 @@ clean:
 
 -include $(fuzzers:=.d) $(BUILD)/tests/fuzz/replay.d
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
-	$(sbtool:=.d) $(payload_obj:.o=.d) $(bench_obj:.o=.d) $(model_obj:.o=.d)
+	$(sbtool:=.d) $(serve).d $(payload_obj:.o=.d) $(bench_obj:.o=.d) $(model_obj:.o=.d)

@@ -20,18 +20,19 @@ _mvmm() {
 	local run="--kernel --initrd --append --no-default-append --memory --prefault --hugepages --cpus
 		--vcpu-affinity --disk --transport
 		--mmio-cmdline --mmio-isr --timeout --on-reboot --debug-exit --console --panic-match --result
-		--name --sandbox --verbose --dry-run --help"
+		--control --name --sandbox --verbose --dry-run --help"
 	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity
 		--json --sandbox --verbose --help"
 	local check="--json --device --help"
+	local ctl="vm power-button reset quit disk metrics --json --timeout --help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "run bench check --version --help" -- "$cur"))
+		COMPREPLY=($(compgen -W "run bench check ctl --version --help" -- "$cur"))
 		return
 	fi
 	case $prev in
-	--kernel | --initrd | --result | --device) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	--kernel | --initrd | --result | --device | --control | ctl) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	--disk) _mvmm_disk "$cur" ;;
 	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
 	--mmio-isr) COMPREPLY=($(compgen -W "page exit" -- "$cur")) ;;
@@ -40,6 +41,7 @@ _mvmm() {
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
 	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
+	disk) COMPREPLY=($(compgen -W "list show" -- "$cur")) ;;
 	--bs | --depth | --time | --vcpu-affinity) ;;
 	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
 	*)
@@ -47,6 +49,7 @@ _mvmm() {
 		run) COMPREPLY=($(compgen -W "$run" -- "$cur")) ;;
 		bench) COMPREPLY=($(compgen -W "$bench" -- "$cur")) ;;
 		check) COMPREPLY=($(compgen -W "$check" -- "$cur")) ;;
+		ctl) COMPREPLY=($(compgen -W "$ctl" -- "$cur")) ;;
 		esac
 		;;
 	esac

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/ctl.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/run_options.h"
 
@@ -60,14 +61,16 @@ static void the_manual_describes_every_option(void **state)
 	check_described(text, &run_command);
 	check_described(text, &bench_command);
 	check_described(text, &check_command);
+	check_described(text, &ctl_command);
 	free(text);
 }
 
 static bool is_option(const char *name, size_t len)
 {
-	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command };
+	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command,
+					      &ctl_command };
 
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		for (const struct option_spec *spec = cmds[i]->options; spec->name; spec++)
 			if (strlen(spec->name) == len && !memcmp(spec->name, name, len))
 				return true;
@@ -113,10 +116,11 @@ static void the_manual_describes_every_disk_key(void **state)
 
 static void the_completion_knows_every_option(void **state)
 {
-	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command };
+	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command,
+					      &ctl_command };
 	char *text = read_file(COMPLETION);
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		for (const struct option_spec *spec = cmds[i]->options; spec->name; spec++) {
 			char word[64];
 
@@ -128,6 +132,25 @@ static void the_completion_knows_every_option(void **state)
 	free(text);
 }
 
+/* The word after "ctl PATH" and the one after that. */
+static void the_manual_and_the_completion_know_every_verb(void **state)
+{
+	char *manual = read_file(MANPAGE), *completion = read_file(COMPLETION);
+
+	for (const struct ctl_verb *verb = ctl_verbs; verb->words; verb++) {
+		const char *second = strchr(verb->words, ' ');
+		char item[64];
+
+		snprintf(item, sizeof(item), "\n.It Cm %s", verb->words);
+		if (!has_word(manual, item))
+			fail_msg(MANPAGE " does not describe ctl %s", verb->words);
+		if (!has_word(completion, second ? second + 1 : verb->words))
+			fail_msg(COMPLETION " does not know ctl %s", verb->words);
+	}
+	free(manual);
+	free(completion);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -135,6 +158,7 @@ int main(void)
 		cmocka_unit_test(the_manual_describes_nothing_else),
 		cmocka_unit_test(the_manual_describes_every_disk_key),
 		cmocka_unit_test(the_completion_knows_every_option),
+		cmocka_unit_test(the_manual_and_the_completion_know_every_verb),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,10 +6,11 @@
 #include "vmm/cli/options.h"
 #include "vmm/error.h"
 
-extern const struct command_spec bench_command, check_command;
+extern const struct command_spec bench_command, check_command, ctl_command;
 
 int run_main(int argc, char **argv, struct error *err);
 int bench_main(int argc, char **argv, struct error *err);
 int check_main(int argc, char **argv, struct error *err);
+int ctl_main(int argc, char **argv, struct error *err);
 
 #endif

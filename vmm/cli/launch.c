@@ -26,6 +26,12 @@ int launch_prepare(struct sandbox *sandbox, const struct run_options *opt, bool 
 	return 0;
 }
 
+/* Who serves the control socket needs a few calls more. */
+static enum role main_role(const struct run_options *opt)
+{
+	return opt->control ? ROLE_MAIN_CONTROL : ROLE_MAIN;
+}
+
 int launch(struct machine *machine, struct ending *ending, struct error *err)
 {
 	const struct thread_hook hook = sandbox_hook(machine->sandbox, ROLE_ENDING);
@@ -36,7 +42,7 @@ int launch(struct machine *machine, struct ending *ending, struct error *err)
 	ret = vm_start_vcpus(&machine->vm, err);
 	if (ret)
 		return ret;
-	ret = sandbox_seal(machine->sandbox, ROLE_MAIN, err);
+	ret = sandbox_seal(machine->sandbox, main_role(machine->opt), err);
 	if (ret)
 		vm_stop_vcpus(&machine->vm);
 	else

@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ &run_command, run_main },
 	{ &bench_command, bench_main },
 	{ &check_command, check_main },
+	{ &ctl_command, ctl_main },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -86,7 +87,7 @@ int main(int argc, char **argv)
 	}
 	command = find_command(argv[1]);
 	if (!command) {
-		log_error("unknown command '%s' (known: run, bench, check; see: mvmm --help)",
+		log_error("unknown command '%s' (known: run, bench, check, ctl; see: mvmm --help)",
 			  argv[1]);
 		return STATUS_USAGE;
 	}

@@ -13,7 +13,8 @@ enum exit_status {
 	STATUS_POWEROFF = 0,
 	STATUS_ERROR = 1,
 	STATUS_USAGE = 2,
-	STATUS_SLOW = 3, /* mvmm check */
+	STATUS_SLOW = 3,   /* mvmm check */
+	STATUS_NOBODY = 3, /* mvmm ctl */
 	STATUS_RESET = 32,
 	STATUS_CRASH = 33,
 	STATUS_PANIC = 34,

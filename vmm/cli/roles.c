@@ -16,9 +16,11 @@
 #include <linux/fs.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define M   (1 << ROLE_MAIN)
+#define S   (1 << ROLE_MAIN_CONTROL) /* serves */
+#define M   (1 << ROLE_MAIN | S)
 #define V   (1 << ROLE_VCPU)
 #define D   (1 << ROLE_DISK)
 #define W   (1 << ROLE_WORKER)
@@ -38,8 +40,10 @@
 	}
 
 const char *const role_names[ROLE_COUNT] = {
-	[ROLE_MAIN] = "main",	  [ROLE_VCPU] = "vcpu",	      [ROLE_DISK] = "disk",
-	[ROLE_WORKER] = "worker", [ROLE_CONSOLE] = "console", [ROLE_ENDING] = "ending",
+	[ROLE_MAIN] = "main",	  [ROLE_MAIN_CONTROL] = "main_control",
+	[ROLE_VCPU] = "vcpu",	  [ROLE_DISK] = "disk",
+	[ROLE_WORKER] = "worker", [ROLE_CONSOLE] = "console",
+	[ROLE_ENDING] = "ending",
 };
 
 /* clang-format off */
@@ -90,6 +94,13 @@ const struct role_rule role_rules[] = {
 	CALL("brk", M, ANY, "memory, should anything still want or free some",
 	     .unseen = "nothing does, but it should not be fatal"),
 	CALL("pread64", M, ANY, "mvmm bench: what its guest has said"),
+
+	/* The control socket. */
+	CALL("accept4", S, ANY, "connections"),
+	CALL("shutdown", S, ARG(1, SHUT_WR), "the end of the last answer"),
+	CALL("mmap", S, ARG(2, PROT_READ | PROT_WRITE), "room for a long answer",
+	     .unseen = "only of many disks"),
+	CALL("mremap", S, ANY, "the same", .unseen = "only of many disks"),
 
 	/* Any thread: to wait, to end, to die of a fault and give the terminal back, to be told of. */
 	CALL("clock_gettime", M, ANY, "CPU time of the vCPUs"),

@@ -15,6 +15,7 @@
 
 enum role {
 	ROLE_MAIN,
+	ROLE_MAIN_CONTROL, /* main with a control socket */
 	ROLE_VCPU,
 	ROLE_DISK,    /* blk-... */
 	ROLE_WORKER,  /* blk-...-w0 */

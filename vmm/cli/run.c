@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/cli/api/listen.h"
+#include "vmm/cli/api/server.h"
 #include "vmm/cli/clock.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
@@ -55,6 +57,25 @@ static int open_console(struct run *run, unsigned boot, struct error *err)
 	return 0;
 }
 
+/* `loop` is served until the server is closed. NULL: see `err`, unless no control socket is wanted. */
+static struct api_server *serve(struct run *run, struct loop *loop, struct error *err)
+{
+	struct control_socket *sock = run->opt->control_socket;
+	const struct api_context ctx = {
+		.routes = api_routes,
+		.machine = run->machine,
+		.loop = loop,
+		.started = run->ending.started,
+	};
+	struct api_server *server;
+
+	if (!sock)
+		return NULL;
+	server = api_open(sock->fd, &ctx, err);
+	sock->sealed = server && run->sandbox.on;
+	return server;
+}
+
 /* The vCPUs start, the VM runs, the VM ends. */
 static int run_machine(struct run *run, struct error *err)
 {
@@ -66,6 +87,7 @@ static int run_machine(struct run *run, struct error *err)
 		.limit = run->limit,
 	};
 	struct ending *ending = &run->ending;
+	struct api_server *server;
 	int ret;
 
 	ending->machine = run->machine;
@@ -79,11 +101,14 @@ static int run_machine(struct run *run, struct error *err)
 		return STATUS_ERROR;
 	}
 	ending->started = clock_ms();
-	if (launch(run->machine, ending, err)) {
+	server = serve(run, &control.loop, err);
+	if ((run->opt->control_socket && !server) || launch(run->machine, ending, err)) {
 		terminal_close(&run->term);
 		return STATUS_ERROR;
 	}
 	control_run(&control);
+	if (server)
+		api_close(server);
 	return ending_run(ending);
 }
 
@@ -159,6 +184,34 @@ static int prepare_result(struct run_options *opt, struct error *err)
 	return opt->result_fd < 0 ? opt->result_fd : 0;
 }
 
+/* Before the first fork: all boots of --on-reboot restart have the same socket, and connections made
+ * between two of them wait for the next. */
+static int prepare_control(struct run_options *opt, struct control_socket *sock, struct error *err)
+{
+	int ret;
+
+	if (!opt->control)
+		return 0;
+	if (opt->dry_run)
+		return control_socket_check(opt->control, err);
+	ret = control_socket_open(sock, opt->control, err);
+	if (!ret)
+		opt->control_socket = sock;
+	return ret;
+}
+
+static int run_prepared(struct run_options *opt, struct error *err)
+{
+	struct control_socket sock = { .fd = -1 };
+	int status;
+
+	if (prepare_control(opt, &sock, err))
+		return STATUS_ERROR;
+	status = run_all(opt, err);
+	control_socket_remove(&sock);
+	return status;
+}
+
 int run_main(int argc, char **argv, struct error *err)
 {
 	struct run_options opt;
@@ -172,7 +225,7 @@ int run_main(int argc, char **argv, struct error *err)
 		log_set_verbose(opt.verbose);
 		status = STATUS_ERROR;
 		if (!opt.result || !prepare_result(&opt, err))
-			status = run_all(&opt, err);
+			status = run_prepared(&opt, err);
 		if (status == STATUS_ERROR && opt.result_fd >= 0 && err->text[0])
 			write_error_result(&opt, err);
 	}

@@ -213,6 +213,14 @@ static int set_result(void *into, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_control(void *into, const char *value, struct error *err)
+{
+	if (!value[0])
+		return option_invalid(err, "control", value, "the path is empty");
+	((struct run_options *)into)->control = value;
+	return 0;
+}
+
 /* The name goes into messages: no control characters. */
 static int set_name(void *into, const char *value, struct error *err)
 {
@@ -289,6 +297,7 @@ static const struct option_spec run_options[] = {
 	  "default 'Kernel panic - not syncing'",
 	  set_panic_match },
 	{ "result", "FILE", "write how the VM ended as one line of JSON", set_result },
+	{ "control", "PATH", "serve the control socket there: see mvmm ctl", set_control },
 	{ "name", "NAME", "name of the VM in messages and results", set_name },
 	{ "sandbox", "on|off|strict", RUN_HELP_SANDBOX, run_set_sandbox },
 	{ "verbose", NULL, "say more on stderr", run_set_verbose },

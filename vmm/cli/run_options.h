@@ -24,6 +24,8 @@ enum mmio_isr {
 	MMIO_ISR_PAGE,
 };
 
+struct control_socket;
+
 enum console_kind {
 	CONSOLE_STDIO,
 	CONSOLE_NONE,
@@ -52,11 +54,13 @@ struct run_options {
 	bool debug_exit;
 	uint16_t debug_exit_port;
 	enum console_kind console;
-	const char *console_path; /* CONSOLE_FILE */
-	const char *panic_match;  /* "": do not look */
-	const char *result;	  /* NULL: none */
-	int result_fd;		  /* -1, until run.c has opened it */
-	const char *name;	  /* NULL: none */
+	const char *console_path;	       /* CONSOLE_FILE */
+	const char *panic_match;	       /* "": do not look */
+	const char *result;		       /* NULL: none */
+	int result_fd;			       /* -1, until run.c has opened it */
+	const char *control;		       /* NULL: none */
+	struct control_socket *control_socket; /* NULL, until run.c has opened it */
+	const char *name;		       /* NULL: none */
 	enum sandbox_mode sandbox;
 	bool verbose;
 	bool dry_run;

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What answers requests: each is the `handle` of a route. Main. */
+#ifndef MVMM_CLI_API_HANDLERS_H
+#define MVMM_CLI_API_HANDLERS_H
+
+#include "vmm/cli/api/api.h"
+
+struct machine_disk;
+
+/* vm.c */
+void vm_show(struct api_request *req);
+void vm_power_button(struct api_request *req);
+void vm_reset(struct api_request *req);
+void vm_quit(struct api_request *req);
+
+/* disks.c */
+void disks_list(struct api_request *req);
+void disk_show(struct api_request *req);
+
+/* The disk whose name (vda) or serial is the request's id; NULL: none, and the request has been
+ * answered (404). */
+struct machine_disk *disk_of(struct api_request *req);
+
+/* metrics.c */
+void metrics_show(struct api_request *req);
+
+#endif
