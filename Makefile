@@ -35,7 +35,7 @@ obj    := $(src:%.c=$(BUILD)/%.o) $(BUILD)/vmm/cli/bench_guest.o $(BUILD)/vmm/cl
 unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
 dpload := $(BUILD)/tests/dataplane/load
-sbtool := $(BUILD)/tests/sandbox/list $(BUILD)/tests/sandbox/poke
+sbtool := $(addprefix $(BUILD)/tests/sandbox/,list poke $(if $(filter x86,$(ARCH)),force))
 serve  := $(BUILD)/tests/control/serve
 
 ifeq ($(V),1)
@@ -161,11 +161,12 @@ guest_lib     := $(call guest_objects,guest)
 bench_obj     := $(guest_lib) $(call guest_objects,guest/bench)
 payload_obj   := $(guest_lib) $(call guest_objects,tests/guest/payload)
 payload_dir   := $(BUILD)/tests/guest
+small_guest   := $(BUILD)/tests/cli/guest
 payloads      := $(if $(filter x86,$(ARCH)),$(payload_dir)/payload.elf $(payload_dir)/payload64.elf)
 slowdisk      := $(payload_dir)/slowdisk
 
 .PHONY: payload
-payload: $(payloads) $(slowdisk)
+payload: $(payloads) $(slowdisk) $(if $(payloads),$(small_guest))
 
 $(BUILD)/guest/%.o $(BUILD)/tests/guest/payload/%.o: all_cflags = $(guest_cflags)
 
@@ -179,6 +180,12 @@ $(payload_dir)/payload64.elf: $(filter-out %/pvh_note.o,$(payload_obj))
 $(payloads): guest/guest.ld
 	$(say) LD $@
 	$(Q)$(CC) $(guest_ldflags) -o $@ $(filter %.o,$^)
+
+# A few bytes, for what needs no more than a guest that ends.
+$(small_guest): tests/cli/guest.S
+	@mkdir -p $(@D)
+	$(say) AS $@
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x200000,--build-id=none -o $@ $<
 
 $(bench_elf): $(bench_obj) guest/guest.ld
 	$(say) LD $@

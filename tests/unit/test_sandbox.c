@@ -68,7 +68,10 @@ static const struct attempt attempts[] = {
 	{ "ioctl", ALL_ROLES, SYS_ioctl, { -1UL, TIOCSTI } },
 	/* What only others need. */
 	{ "ioctl", BUT(ROLE_VCPU), SYS_ioctl, { -1UL, KVM_RUN } },
-	{ "ioctl", BUT(ROLE_VCPU) & BUT(ROLE_MAIN), SYS_ioctl, { -1UL, KVM_IRQFD } },
+	{ "ioctl",
+	  BUT(ROLE_VCPU) & BUT(ROLE_MAIN) & BUT(ROLE_MAIN_CONTROL),
+	  SYS_ioctl,
+	  { -1UL, KVM_IRQFD } },
 	{ "io_submit", BUT(ROLE_DISK), SYS_io_submit, { 0 } },
 	{ "pwritev2", BUT(ROLE_WORKER), SYS_pwritev2, { -1UL } },
 	{ "fallocate", BUT(ROLE_WORKER), SYS_fallocate, { -1UL, 3 } },
