@@ -12,8 +12,8 @@
 
 #include "tests/dataplane/rig.h"
 
-/* While `hold` is set, requests are taken but reach the kernel only by release_held(). (A poll, by
- * which the thread sleeps, is none.) */
+/* While `hold` is set, requests are taken but reach the kernel only by release_held(): those of one
+ * disk, where there are several. (A poll, by which the thread sleeps, is none.) */
 static struct {
 	pthread_mutex_t lock;
 	bool hold;
@@ -41,7 +41,7 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	pthread_mutex_lock(&slow.lock);
 	for (long i = 0; i < n; i++)
 		slow.durable += !!(iocb[i]->aio_rw_flags & RWF_DSYNC);
-	if (slow.hold) {
+	if (slow.hold && (!slow.n || ctx == slow.ctx)) {
 		slow.ctx = ctx;
 		memcpy(slow.iocb + slow.n, iocb, n * sizeof(*iocb));
 		slow.n += n;

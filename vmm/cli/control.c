@@ -36,12 +36,14 @@ static void vm_event(void *opaque, short revents)
 		return; /* EAGAIN: nothing has happened */
 	if (atomic_load(&vm->panicked) && !c->panic.armed)
 		loop_timer_set(&c->loop, &c->panic, clock_ms() + PANIC_GRACE_MS);
+	pausing_look(&c->machine->pausing);
 }
 
 static void print_status(struct control *c)
 {
-	log_info("%u vCPUs, %u disks; no monitor here, Ctrl-A h shows the keys",
-		 c->machine->vm.nvcpus, c->machine->ndisks);
+	log_info("%s: %u vCPUs, %u disks; no monitor here, Ctrl-A h shows the keys",
+		 pausing_state_name(&c->machine->pausing), c->machine->vm.nvcpus,
+		 c->machine->ndisks);
 }
 
 static void escape_pressed(void *opaque, enum escape_action action)
@@ -109,6 +111,7 @@ static void watch(struct control *c, struct loop_watch *w, int fd,
 
 static void set_up(struct control *c)
 {
+	pausing_init(&c->machine->pausing, c->machine, &c->loop);
 	watch(c, &c->on_signal, c->signal_fd, take_signal);
 	watch(c, &c->on_vm, c->machine->vm.event_fd, vm_event);
 	watch(c, &c->on_input, -1, input_ready);

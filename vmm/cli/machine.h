@@ -13,6 +13,7 @@
 #include "virtio/virtio_mmio_pages.h"
 #include "vmm/arch.h"
 #include "vmm/cli/machine_disk.h"
+#include "vmm/cli/pausing.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/error.h"
 #include "vmm/pci.h"
@@ -38,6 +39,7 @@ struct machine {
 	char *cmdline;
 	struct boot_entry entry;
 	struct console console;
+	struct pausing pausing;
 };
 
 /* Disks that a transport has room for. */

@@ -81,6 +81,7 @@ int machine_disk_add(struct machine *m, const struct disk_config *config, struct
 		return error_set(err, ENOMEM, "disk '%s'", config->path);
 	disk->config = config;
 	disk->index = free_index(m);
+	disk->calls.blk = &disk->blk;
 	ret = build(m, disk, err);
 	if (ret) {
 		free(disk);

@@ -9,6 +9,7 @@
 #include "virtio/blk/virtio_blk.h"
 #include "virtio/virtio_mmio.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/cli/disk_call.h"
 #include "vmm/cli/plug.h"
 #include "vmm/error.h"
 
@@ -24,6 +25,11 @@ struct disk_exit {
 	struct loop_timer look;	 /* has its thread ended? */
 };
 
+/* Its part of a pause of the whole machine: pausing.c's. */
+struct disk_pause {
+	struct disk_call pause, resume;
+};
+
 /* Stays where it is until it is removed. */
 struct machine_disk {
 	const struct disk_config *config; /* the options', or its own */
@@ -36,6 +42,8 @@ struct machine_disk {
 	};
 	bool ended; /* its thread is gone; ending.c's */
 	struct disk_exit exit;
+	struct disk_calls calls;
+	struct disk_pause pause;
 };
 
 /* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */

@@ -65,6 +65,7 @@ static void drain(struct machine_disk *disk)
 	struct disk_exit *out = &disk->exit;
 
 	out->state = DISK_DRAINS;
+	disk_calls_close(&disk->calls);
 	loop_timer_cancel(out->plug->loop, &out->force);
 	/* It may have been asked again just as it gave the disk up: that was not for the slot's next
 	 * one. A guest that gave nothing up may still do so. */
