@@ -279,7 +279,7 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run \
+		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
 		tests/sandbox/run $(faults) \
 		-t 1800 tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile

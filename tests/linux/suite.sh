@@ -347,6 +347,78 @@ restart() {
 	ended 0 poweroff
 }
 
+# background ARGUMENT ...: as boot, but lets it run, with a control socket; waits for the guest
+background() {
+	: >"$dir/console"
+	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --timeout $patience \
+		--result "$dir/result" --control "$dir/ctl" "$@" \
+		</dev/null >"$dir/console" 2>"$dir/stderr" &
+	pid=$!
+	guest_done 1
+}
+
+# guest_done N: has said so in N boots
+guest_done() {
+	tries=0
+	until [ "$(console | grep -c '^DONE$')" -ge "$1" ] || [ $tries -ge $patience ]; do
+		sleep 1
+		tries=$((tries + 1))
+	done
+}
+
+# ctl WHAT TEXT WORD ...: what mvmm ctl prints has TEXT
+ctl() {
+	what=$1 text=$2
+	shift 2
+	./mvmm ctl "$dir/ctl" "$@" >"$dir/answer" 2>&1
+	if grep -q -e "$text" "$dir/answer"; then
+		ok "$what"
+	else
+		not_ok "$what"
+		sed 's/^/# ctl: /' "$dir/answer"
+	fi
+}
+
+written() {
+	./mvmm ctl --json "$dir/ctl" disk show vda | sed 's/.*"bytes_written":\([0-9]*\).*/\1/'
+}
+
+# A disk at work while it is asked; a reset, and the same socket in the next boot; the end.
+control() {
+	blank "$dir/data.img" 16M
+	linux cloud busy ""
+	background --name lab --on-reboot restart --disk "$dir/data.img,serial=data"
+	ctl "the VM says what it is" '^name  *lab' vm
+	ctl "a disk is found by its serial" '^id  *vda' disk show data
+	before=$(written)
+	asked=0
+	while [ $asked -lt 50 ] && ./mvmm ctl "$dir/ctl" metrics >"$dir/metrics"; do
+		asked=$((asked + 1))
+	done
+	is "it answers as often as it is asked" $asked 50
+	check "its metrics count the disk's requests" \
+		grep -q 'mvmm_disk_requests_total{disk="vda",op="write"} [1-9]' "$dir/metrics"
+	check "the disk went on meanwhile" [ "$(written)" -gt "$before" ]
+	status=0
+	./mvmm run --kernel "$kernel" --control "$dir/ctl" </dev/null 2>"$dir/second" || status=$?
+	is "a second VM does not get the socket" $status 1
+	check "and says why" grep -q 'another process listens there' "$dir/second"
+	ctl "a reset is taken" 'being reset' reset
+	guest_done 2
+	ctl "the second boot has the same socket" '^state  *running' vm
+	ctl "the end is taken" 'is ending' quit
+	status=0
+	wait $pid || status=$?
+	ended 0 quit
+	check "the socket is gone" [ ! -e "$dir/ctl" ]
+	linux cloud button ""
+	background
+	ctl "the power button is pressed" pressed power-button
+	status=0
+	wait $pid || status=$?
+	ended 0 poweroff
+}
+
 pvpanic() {
 	linux cloud pvpanic ""
 	boot --panic-match ''
@@ -456,6 +528,7 @@ run_case() {
 	reboot-acpi) reboot_by a 32 reset ;;
 	reboot-triple) reboot_by t 33 crash ;;
 	restart) restart ;;
+	control) control ;;
 	panic-pvpanic) pvpanic ;;
 	panic-console) console_panic ;;
 	panic-early) early_panic ;;

@@ -319,6 +319,17 @@ test_again() {
 	reboot -f
 }
 
+# The power button is an event of the GED, whatever a distribution makes of it.
+test_button() {
+	echo DONE
+	until grep -q 'Ged$' /proc/interrupts &&
+		[ "$(awk '/Ged$/ { n = 0; for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i; print n }' \
+			/proc/interrupts)" -gt 0 ]; do
+		sleep 1
+	done
+	echo "ok - the power button interrupts"
+}
+
 test_panic() {
 	echo DONE
 	echo c >/proc/sysrq-trigger
