@@ -49,6 +49,8 @@ struct rig_config {
 	unsigned queue_size; /* 0: 128 */
 	unsigned depth;	     /* 0: 64 */
 	uint64_t features;
+	struct throttle_limits limits;
+	struct throttle_buckets *buckets; /* NULL: of its own */
 };
 
 struct rig {
@@ -62,6 +64,7 @@ struct rig {
 	int irq_fd[RIG_QUEUES];
 	int config_fd;
 	_Atomic uint32_t status; /* NEEDS_RESET */
+	struct throttle_buckets buckets;
 	struct blk_dataplane *dp;
 };
 
@@ -139,6 +142,8 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 		.poll_max_us = rig->config.no_look ? 0 : 50,
 		.name = "blk-test",
 		.serial = "rig-0815",
+		.limits = &rig->config.limits,
+		.buckets = rig->config.buckets ? rig->config.buckets : &rig->buckets,
 	};
 
 	return blk_dataplane_create(&rig->dp, &dc, err);

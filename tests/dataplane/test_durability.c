@@ -5,6 +5,7 @@
  * which the linker prefers to the libraries', hold syncs back, fail them and count them. F numbers
  * are the cases of the host-fault list.
  */
+#include "tests/dataplane/limited.h"
 #include "tests/dataplane/rig.h"
 
 #include <libaio.h>
@@ -530,6 +531,35 @@ static void flushes_that_wait_share_one_sync(void **state)
 	rig_free(rig);
 }
 
+/* It waits for its limit while the cache is switched off, and nobody waits for it. */
+static void a_write_that_waited_meanwhile_is_durable(void **state)
+{
+	const struct throttle_limits slow = limit(THROTTLE_BPS_WR, 1), none = { 0 };
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig_config config = *every[i];
+		struct fake_done done;
+		struct rig_req r;
+		struct rig *rig;
+
+		config.limits = slow;
+		rig = rig_new(config);
+		r = rig_req(rig, 4096);
+		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 8, 4096, 7) >= 0);
+		rig_kick(rig, 0);
+		while (!rig_stat(&blk_dataplane_stats(rig->dp)->throttled))
+			usleep(1000);
+		set_wce(rig, false);
+		storage.durable = 0;
+		assert_int_equal(set_limits(rig, &none), 0);
+		assert_true(rig_wait(rig, 0, &done));
+		assert_int_equal(done.cookie, 7);
+		assert_int_equal(storage.durable, 1);
+		rig_free(rig);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup(name, reset_storage)
 
 int main(void)
@@ -540,6 +570,7 @@ int main(void)
 		T(without_flushes_every_write_waits_until_it_is_durable),
 		T(without_flushes_zeroes_are_durable_too),
 		T(switching_the_cache_off_makes_durable_what_was_written),
+		T(a_write_that_waited_meanwhile_is_durable),
 		T(unsafe_disks_never_sync),
 		T(the_end_syncs_what_was_written),
 		T(the_end_of_a_disk_that_was_only_read_is_quick),

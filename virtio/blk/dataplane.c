@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "virtio/blk/dataplane_priv.h"
@@ -36,6 +37,8 @@ static struct blk_dataplane *map_dataplane(unsigned depth)
 
 static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_config *config)
 {
+	static const struct throttle_limits unlimited;
+
 	dp->be = config->backend;
 	dp->mem = config->mem;
 	dp->nqueues = config->nqueues;
@@ -43,6 +46,8 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->try_cached = !config->backend->direct;
 	dp->config_line.fd = -1;
 	blk_poller_init(&dp->poller, config->poll_max_us * 1000);
+	throttle_init(&dp->throttle, config->buckets, config->limits ? config->limits : &unlimited);
+	dp->throttled = config->limits && throttle_limits_any(config->limits);
 	snprintf(dp->serial, sizeof(dp->serial), "%s", config->serial);
 }
 
@@ -60,6 +65,8 @@ static int watch_all(struct blk_dataplane *dp, const int *kick_fd)
 	ret = watch(dp, dp->bell.fd, EVENT_MAILBOX);
 	if (!ret)
 		ret = watch(dp, dp->pool.event_fd, EVENT_POOL);
+	if (!ret)
+		ret = watch(dp, dp->timer_fd, EVENT_TIMER);
 	if (!ret && dp->native)
 		ret = watch(dp, dp->aio.event_fd, EVENT_AIO);
 	for (unsigned i = 0; i < dp->nqueues && !ret; i++)
@@ -71,15 +78,31 @@ static int create_epoll(struct blk_dataplane *dp, const int *kick_fd, struct err
 {
 	int ret;
 
+	dp->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (dp->timer_fd < 0)
+		return error_set(err, errno, "cannot create a timer");
 	dp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (dp->epoll_fd < 0)
-		return error_set(err, errno, "cannot create an epoll set");
+	if (dp->epoll_fd < 0) {
+		ret = error_set(err, errno, "cannot create an epoll set");
+		goto err_timer;
+	}
 	ret = watch_all(dp, kick_fd);
 	if (ret) {
-		close(dp->epoll_fd);
-		return error_set(err, -ret, "cannot fill the epoll set");
+		error_set(err, -ret, "cannot fill the epoll set");
+		goto err_epoll;
 	}
 	return 0;
+err_epoll:
+	close(dp->epoll_fd);
+err_timer:
+	close(dp->timer_fd);
+	return ret;
+}
+
+static void destroy_epoll(struct blk_dataplane *dp)
+{
+	close(dp->epoll_fd);
+	close(dp->timer_fd);
 }
 
 /* One helper for what must not block the thread, or as many workers as make a queue depth. */
@@ -188,7 +211,7 @@ int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_
 	*out = dp;
 	return 0;
 err_epoll:
-	close(dp->epoll_fd);
+	destroy_epoll(dp);
 err_engines:
 	destroy_engines(dp);
 err_mailboxes:
@@ -251,7 +274,7 @@ int blk_dataplane_stop(struct blk_dataplane *dp, int timeout_ms)
 
 void blk_dataplane_destroy(struct blk_dataplane *dp)
 {
-	close(dp->epoll_fd);
+	destroy_epoll(dp);
 	destroy_engines(dp);
 	destroy_mailboxes(dp);
 	munmap(dp, dp->mapped);

@@ -17,6 +17,7 @@
 #include "virtio/blk/backend.h"
 #include "virtio/blk/mailbox.h"
 #include "virtio/blk/request.h"
+#include "virtio/blk/throttle.h"
 #include "vmm/error.h"
 #include "vmm/memory.h"
 
@@ -32,7 +33,9 @@ struct blk_dataplane_config {
 	unsigned poll_max_us; /* how long it may look for work before it sleeps; 0: never */
 	const char *name;     /* the thread's, cut at 15 characters */
 	const char *serial;   /* GET_ID's answer, cut at 20 */
-	const struct blk_hooks *hooks; /* copied; NULL: none */
+	const struct blk_hooks *hooks;	      /* copied; NULL: none */
+	const struct throttle_limits *limits; /* to begin with; copied; NULL: none */
+	struct throttle_buckets *buckets;     /* of the disk's group; outlive the dataplane */
 };
 
 /* One writer, the disk's thread; relaxed loads by anyone, each number right by itself. */
@@ -50,6 +53,7 @@ struct blk_stats {
 	_Atomic uint64_t looks;	     /* times it looked for work before it would block */
 	_Atomic uint64_t hits;	     /* of them, times it found some */
 	_Atomic uint64_t yields;     /* times a look ended because others wanted the CPU */
+	_Atomic uint64_t throttled;  /* requests that had to wait for a limit */
 	_Atomic uint64_t broken;     /* rings the guest broke */
 	_Atomic int last_errno;	     /* what the host said to the last request that failed */
 	_Atomic int sync_errno;	     /* and to a sync, after which none succeeds; 0: none failed */

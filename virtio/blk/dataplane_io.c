@@ -65,6 +65,13 @@ static void complete(struct blk_dataplane *dp, struct blk_request *req, uint8_t 
 	request_put(dp, req);
 }
 
+/* Nor that of one the driver has forgotten by a reset. */
+void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req)
+{
+	dp->in_flight--;
+	request_put(dp, req);
+}
+
 /* `error`: 0, or the host's -errno. */
 static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
@@ -148,6 +155,16 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 		blk_pool_queue(&dp->pool, req);
 }
 
+/* What a request promises is decided when it goes: it may have waited for long. */
+static void start(struct blk_dataplane *dp, struct blk_request *req)
+{
+	req->durable = !dp->writeback && dp->limits.volatile_cache;
+	if (promises(req) && dataplane_has_lost(dp))
+		finish(dp, req, -EIO);
+	else
+		dispatch(dp, req);
+}
+
 static void begin(struct blk_dataplane *dp, unsigned queue)
 {
 	struct blk_request *req = request_get(dp);
@@ -155,15 +172,25 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 
 	dp->in_flight++;
 	req->queue = queue;
-	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	req->alone = false;
 	status = blk_request_parse(req, &dp->chain, &dp->limits);
-	if (status == BLK_START && promises(req) && dataplane_has_lost(dp))
-		finish(dp, req, -EIO);
-	else if (status == BLK_START)
-		dispatch(dp, req);
-	else
+	if (status != BLK_START)
 		complete(dp, req, status);
+	else if (!dp->throttled || !dataplane_must_wait(dp, req))
+		start(dp, req);
+}
+
+/* Those whose wait for a limit is over. */
+static bool start_due(struct blk_dataplane *dp)
+{
+	struct blk_request *req;
+	bool did = false;
+
+	while ((req = dataplane_next_due(dp))) {
+		start(dp, req);
+		did = true;
+	}
+	return did;
 }
 
 /* The guest broke a ring (virtio 1.2, 2.1.2): say so and stop until it resets us. What is in flight
@@ -392,8 +419,11 @@ bool dataplane_poll_once(struct blk_dataplane *dp)
 {
 	bool did = false;
 
-	if (dataplane_serving(dp))
+	if (dataplane_serving(dp)) {
+		if (dp->throttled)
+			did |= start_due(dp);
 		did |= drain_queues(dp);
+	}
 	did |= submit(dp);
 	if (dp->native)
 		did |= reap_native(dp);

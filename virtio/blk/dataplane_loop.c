@@ -26,6 +26,7 @@ static void stop_queues(struct blk_dataplane *dp)
 		virtq_stop(&dp->queue[i].vq);
 		dp->queue[i].line = (struct irq_line){ .fd = -1 };
 	}
+	dataplane_forget_lines(dp);
 	dp->config_line = (struct irq_line){ .fd = -1 };
 	dp->started = false;
 	dp->broken = false;
@@ -98,6 +99,8 @@ static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 		ret = start(dp, cmd);
 	else if (cmd->type == BLK_CMD_RESUME)
 		dp->paused = false;
+	else if (cmd->type == BLK_CMD_THROTTLE)
+		dataplane_set_limits(dp, &cmd->throttle);
 	else
 		dp->writeback = cmd->writeback;
 	blk_mailbox_answer(&dp->mailbox[id], ret);
@@ -166,11 +169,11 @@ static void refuse_commands(struct blk_dataplane *dp)
 		blk_mailbox_answer(&dp->mailbox[BLK_BOX_GUEST], -ESHUTDOWN);
 }
 
-/* Ends the commands that waited for the last request in flight: a RESET of the guest's may have come
+/* Ends the commands that waited for the last request that an engine has: a RESET of the guest's may have come
  * while control waits for a pause. */
 static void finish_commands(struct blk_dataplane *dp)
 {
-	if (!dp->draining || dp->in_flight)
+	if (!dp->draining || dp->in_flight != dp->parked)
 		return;
 	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
 		if (!dp->pending[id])
@@ -232,6 +235,8 @@ static void sleep_until_event(struct blk_dataplane *dp)
 	stat_add(&dp->stats.sleeps, 1);
 	/* Requests that outlast our patience had better ring, as long as that goes on. */
 	dp->aio.ring_bell = dp->aio.in_flight;
+	if (dp->throttled)
+		dataplane_set_timer(dp);
 	if (silent)
 		wait_for_aio(dp);
 	else

@@ -94,9 +94,19 @@ static uint64_t let_interrupt_pass(struct blk_dataplane *dp, uint64_t now)
 	return dataplane_now();
 }
 
+/*
+ * Where all that was taken waits for a limit, and what may still come would do the same, nothing but
+ * the deadline is to be expected: bridge it if it is near, for that is more exact than a timer.
+ */
+static bool worth_looking(const struct blk_dataplane *dp, uint64_t end, uint64_t deadline)
+{
+	return deadline <= end || dp->in_flight != dp->parked ||
+	       !dp->throttle.limits[THROTTLE_READ] || !dp->throttle.limits[THROTTLE_WRITE];
+}
+
 bool dataplane_look(struct blk_dataplane *dp)
 {
-	uint64_t now, end;
+	uint64_t now, end, deadline = UINT64_MAX;
 
 	if (!dp->poller.window_ns || !dp->started)
 		return false;
@@ -104,10 +114,13 @@ bool dataplane_look(struct blk_dataplane *dp)
 	end = now + blk_poller_window(&dp->poller, now);
 	if (end == now)
 		return false;
+	if (dp->throttled && dataplane_next_deadline(dp, &deadline) &&
+	    !worth_looking(dp, end, deadline))
+		return false;
 	stat_add(&dp->stats.looks, 1);
 	now = let_interrupt_pass(dp, now);
 	for (unsigned tick = 0; now < end; tick++) {
-		if (look_once(dp)) {
+		if (look_once(dp) || now >= deadline) {
 			stat_add(&dp->stats.hits, 1);
 			return true;
 		}

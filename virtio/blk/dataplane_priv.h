@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of the dataplane, shared by dataplane.c (main's side), dataplane_loop.c and
- * dataplane_io.c (the thread). */
+/* The inside of the dataplane, shared by dataplane.c (main's side) and the thread's dataplane_*.c. */
 #ifndef MVMM_BLK_DATAPLANE_PRIV_H
 #define MVMM_BLK_DATAPLANE_PRIV_H
 
@@ -8,6 +7,7 @@
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/dataplane.h"
 #include "virtio/blk/poller.h"
+#include "virtio/blk/throttle.h"
 #include "virtio/blk/thread.h"
 
 /* Requests taken from one queue before the others, the engine and the guest get their turn: see
@@ -22,11 +22,18 @@ struct blk_queue {
 	struct irq_line line;
 };
 
+/* Requests that wait for a limit, through req->next. */
+struct blk_line {
+	struct blk_request *first, *last; /* first NULL: nobody waits */
+	uint64_t deadline;		  /* when the first may go; it has its claim */
+};
+
 struct blk_dataplane {
 	/* Main's until the thread starts, constant from then on. */
 	const struct block_backend *be;
 	const struct guest_memory *mem;
 	int epoll_fd;
+	int timer_fd; /* a timerfd in the epoll set */
 	unsigned nqueues;
 	unsigned depth;
 	bool native; /* READ, WRITE and FLUSH go by Linux AIO; the rest, and all else, to workers */
@@ -52,6 +59,11 @@ struct blk_dataplane {
 	bool try_cached;      /* READs may be tried in the host's page cache first */
 	const struct blk_command *pending[BLK_BOX_COUNT]; /* taken, to be ended when drained */
 	unsigned in_flight; /* requests taken from a ring and not given back */
+	unsigned parked;    /* of them, those that no engine has */
+	bool throttled;	    /* some limit is set, or some request still waits for one */
+	uint64_t timer_at;  /* what timer_fd is set to */
+	struct blk_line line[THROTTLE_DIRS];
+	struct throttle throttle;
 	struct blk_poller poller;
 	bool owes_cpu;	/* an interrupt of ours waits for a kernel thread of this CPU */
 	uint64_t dirty; /* queues with used elements the guest cannot see yet */
@@ -107,6 +119,26 @@ bool dataplane_poll_once(struct blk_dataplane *dp);
 /* Requests of Linux AIO have completed: events[0 .. n). */
 void dataplane_reaped(struct blk_dataplane *dp, unsigned n);
 
+/* A request that will never be completed: gives it back. */
+void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req);
+
+/* ---- dataplane_throttle.c ---- */
+
+/* A new request: true when it has to wait, and does. */
+bool dataplane_must_wait(struct blk_dataplane *dp, struct blk_request *req);
+
+/* A request whose wait is over, or NULL. */
+struct blk_request *dataplane_next_due(struct blk_dataplane *dp);
+
+/* When the next one's will be; false: none waits, or the disk is paused. */
+bool dataplane_next_deadline(const struct blk_dataplane *dp, uint64_t *deadline);
+
+/* Before sleep: something will wake us then. */
+void dataplane_set_timer(struct blk_dataplane *dp);
+
+void dataplane_set_limits(struct blk_dataplane *dp, const struct throttle_limits *limits);
+void dataplane_forget_lines(struct blk_dataplane *dp);
+
 /* dataplane_poll.c: looks for work for as long as that pays. True: there is some; false: sleep. */
 bool dataplane_look(struct blk_dataplane *dp);
 
@@ -117,6 +149,6 @@ uint64_t dataplane_now(void);
 void *dataplane_run(void *dp);
 
 /* What an epoll event is about: a queue's index or one of these. */
-enum { EVENT_MAILBOX = BLK_MAX_QUEUES, EVENT_AIO, EVENT_POOL };
+enum { EVENT_MAILBOX = BLK_MAX_QUEUES, EVENT_AIO, EVENT_POOL, EVENT_TIMER };
 
 #endif

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "virtio/blk/throttle_limits.h"
 #include "virtio/virtqueue.h"
 #include "vmm/irq.h"
 
@@ -27,9 +28,10 @@ enum blk_command_type {
 	BLK_CMD_RESET,	 /* answered when nothing is in flight; forgets queues and lines */
 	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; going to 0 drains and syncs first */
 	/* Control's. */
-	BLK_CMD_PAUSE,	/* answered when nothing is in flight; outlasts START and RESET */
-	BLK_CMD_RESUME, /* serve again, and look at all queues once: kicks may have been missed */
-	BLK_CMD_QUIT,	/* like RESET, then a sync, and the thread ends */
+	BLK_CMD_PAUSE,	  /* answered when nothing is in flight; outlasts START and RESET */
+	BLK_CMD_RESUME,	  /* serve again, and look at all queues once: kicks may have been missed */
+	BLK_CMD_THROTTLE, /* these limits from now on, for those that wait as well */
+	BLK_CMD_QUIT,	  /* like RESET, then a sync, and the thread ends */
 };
 
 enum blk_mailbox_id { BLK_BOX_GUEST, BLK_BOX_CONTROL, BLK_BOX_COUNT };
@@ -49,7 +51,8 @@ struct blk_command {
 	bool writeback;	   /* START, SET_WCE: a volatile cache is allowed, FLUSH makes durable */
 	uint64_t features; /* START: negotiated */
 	struct irq_line config_line;
-	_Atomic uint32_t *status; /* START: where NEEDS_RESET goes when a ring is broken */
+	struct throttle_limits throttle; /* THROTTLE */
+	_Atomic uint32_t *status;	 /* START: where NEEDS_RESET goes when a ring is broken */
 	struct blk_queue_setup queue[BLK_MAX_QUEUES];
 };
 

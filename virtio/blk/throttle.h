@@ -55,7 +55,7 @@ enum { THROTTLE_SUSTAINED, THROTTLE_PEAK, THROTTLE_BUCKETS };
 
 /* One disk's or one group's; all zero: full credit. */
 struct throttle_buckets {
-	_Alignas(64) _Atomic uint64_t due[THROTTLE_KINDS][THROTTLE_BUCKETS];
+	_Atomic uint64_t due[THROTTLE_KINDS][THROTTLE_BUCKETS];
 };
 
 struct throttle {

@@ -56,6 +56,7 @@ const struct role_rule role_rules[] = {
 	CALL("sched_yield", D, ANY, "to look for work, but not at others' cost"),
 	CALL("io_getevents", D, ANY, "sleep on requests that ring no eventfd",
 	     .unseen = "only where storage takes longer than the disk's thread looks"),
+	CALL("timerfd_settime", D, ANY, "when the next request may go, by its disk's limits"),
 	CALL("preadv2", D | W, ANY, "a worker's READ; the disk's from the page cache"),
 	CALL("pwritev2", W, ANY, "WRITE"),
 	CALL("pwrite64", W, ANY, "zeroes written one by one"),
