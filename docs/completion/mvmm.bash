@@ -4,14 +4,17 @@
 
 # Keys and values of one --disk, after its last comma.
 _mvmm_disk() {
-	local cur=$1 head words
+	local cur=$1 head words limit
 	if [[ $cur != *,* ]]; then
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return
 	fi
 	head=${cur%,*},
 	words="readonly serial= cache=none cache=writeback cache=unsafe aio=native aio=threads
-		queues= queue-size= aio-depth= poll-max-us= block-size=512 block-size=4096 cpu="
+		queues= queue-size= aio-depth= poll-max-us= block-size=512 block-size=4096 cpu= group="
+	for limit in iops iops-rd iops-wr bps bps-rd bps-wr; do
+		words+=" $limit= $limit-max= $limit-max-length="
+	done
 	COMPREPLY=($(compgen -P "$head" -W "$words" -- "${cur##*,}"))
 }
 

@@ -5,6 +5,7 @@
 
 #include "tests/dataplane/rig.h"
 #include "tests/dataplane/slow.h"
+#include "virtio/blk/throttle_group.h"
 #include "virtio/blk/virtio_blk.h"
 
 static _Atomic int setup_errno;
@@ -19,6 +20,8 @@ int io_setup(int n, io_context_t *ctx)
 struct disk {
 	struct rig rig; /* guest, driver, files; no dataplane of its own */
 	struct virtio_blk blk;
+	struct throttle_groups groups;
+	struct throttle_group *group;
 	int stop_fd;
 	_Atomic bool cut_off; /* the transport has lost its way to memory */
 };
@@ -70,6 +73,9 @@ static int disk_init(struct disk *disk, struct disk_config options, unsigned ind
 		     struct error *err)
 {
 	struct rig *rig = &disk->rig;
+	struct virtio_blk_place place = { .index = index,
+					  .nvcpus = nvcpus,
+					  .mem = &rig->guest.mem };
 
 	memset(disk, 0, sizeof(*disk));
 	rig->config = (struct rig_config){ .nqueues = 4, .queue_size = 128 };
@@ -78,8 +84,12 @@ static int disk_init(struct disk *disk, struct disk_config options, unsigned ind
 	rig_guest(rig);
 	disk->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	options.path = rig->path;
-	return virtio_blk_init(&disk->blk, &options, index, nvcpus, &rig->guest.mem, disk->stop_fd,
-			       NULL, err);
+	assert_int_equal(throttle_group_join(&disk->groups, options.group, &options.limits,
+					     &disk->group, err),
+			 0);
+	place.stop_fd = disk->stop_fd;
+	place.group = disk->group;
+	return virtio_blk_init(&disk->blk, &options, &place, err);
 }
 
 static struct disk *disk_new(struct disk_config options)
@@ -103,6 +113,7 @@ static void disk_free_files(struct disk *disk)
 	}
 	close(disk->rig.config_fd);
 	close(disk->stop_fd);
+	throttle_group_leave(&disk->groups, disk->group);
 	fake_guest_free(&disk->rig.guest);
 	unlink(disk->rig.path);
 	free(disk);

@@ -139,6 +139,35 @@ static void check_disk(const struct disk_config *disk)
 	fuzz_check(disk->block_size == 512 || disk->block_size == 4096, "block-size %u",
 		   disk->block_size);
 	fuzz_check(disk->cpu >= -1 && disk->cpu < 1024, "cpu %d", disk->cpu);
+	fuzz_check(memchr(disk->group, '\0', sizeof(disk->group)), "a group without an end");
+	for (unsigned i = 0; i < THROTTLE_KINDS; i++) {
+		const struct throttle_rate *r = &disk->limits.of[i];
+
+		fuzz_check(r->rate <= THROTTLE_RATE_MAX && r->max <= THROTTLE_RATE_MAX &&
+				   r->length <= THROTTLE_LENGTH_MAX,
+			   "a limit of %llu", (unsigned long long)r->rate);
+		fuzz_check(!r->max || (r->rate && r->max >= r->rate), "a burst below its limit");
+		fuzz_check(!r->length || r->max, "a length without a burst");
+	}
+}
+
+static char *put_limits(char *to, const struct throttle_limits *limits)
+{
+	char name[24];
+
+	for (unsigned i = 0; i < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; i++)
+		if (throttle_option_get(limits, i))
+			to += sprintf(to, ",%s=%llu", throttle_option_name(i, name),
+				      (unsigned long long)throttle_option_get(limits, i));
+	return to;
+}
+
+static bool same_limits(const struct disk_config *a, const struct disk_config *b)
+{
+	for (unsigned i = 0; i < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; i++)
+		if (throttle_option_get(&a->limits, i) != throttle_option_get(&b->limits, i))
+			return false;
+	return !strcmp(a->group, b->group);
 }
 
 static char *put_doubled(char *to, const char *from)
@@ -157,7 +186,7 @@ static void check_round_trip(const struct disk_config *disk)
 {
 	static const char *const cache[] = { "none", "writeback", "unsafe" };
 	static const char *const aio[] = { "native", "threads" };
-	const size_t room = 2 * strlen(disk->path) + 400;
+	const size_t room = 2 * strlen(disk->path) + 1400;
 	char *text = malloc(room), *to = put_doubled(text, disk->path);
 	struct disk_config again;
 	struct error err;
@@ -174,7 +203,10 @@ static void check_round_trip(const struct disk_config *disk)
 	if (disk->queues)
 		to += sprintf(to, ",queues=%u", disk->queues);
 	if (disk->cpu >= 0)
-		sprintf(to, ",cpu=%d", disk->cpu);
+		to += sprintf(to, ",cpu=%d", disk->cpu);
+	if (disk->group[0])
+		to = put_doubled(to + sprintf(to, ",group="), disk->group);
+	put_limits(to, &disk->limits);
 	fuzz_check(!disk_option_parse(text, &again, &err), "'%s' is refused: %s", text, err.text);
 	fuzz_check(!strcmp(again.path, disk->path) && !strcmp(again.serial, disk->serial) &&
 			   again.readonly == disk->readonly && again.cache == disk->cache &&
@@ -182,7 +214,8 @@ static void check_round_trip(const struct disk_config *disk)
 			   again.queue_size == disk->queue_size &&
 			   again.aio_depth == disk->aio_depth &&
 			   again.block_size == disk->block_size &&
-			   again.poll_max_us == disk->poll_max_us && again.cpu == disk->cpu,
+			   again.poll_max_us == disk->poll_max_us && again.cpu == disk->cpu &&
+			   same_limits(&again, disk),
 		   "'%s' is another disk", text);
 	disk_config_free(&again);
 	free(text);

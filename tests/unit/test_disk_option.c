@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -34,6 +35,8 @@ static void a_path_alone_gets_the_defaults(void **state)
 	assert_int_equal(disk.poll_max_us, 50);
 	assert_int_equal(disk.block_size, 512);
 	assert_int_equal(disk.cpu, -1);
+	assert_false(throttle_limits_any(&disk.limits));
+	assert_string_equal(disk.group, "");
 	disk_config_free(&disk);
 }
 
@@ -52,6 +55,49 @@ static void every_key_is_stored(void **state)
 	assert_int_equal(disk.block_size, 4096);
 	assert_int_equal(disk.cpu, 0);
 	disk_config_free(&disk);
+}
+
+static void limits_are_stored(void **state)
+{
+	struct disk_config disk = parse("a,iops=5000,iops-max=20000,iops-max-length=10,iops-rd=1,"
+					"bps-wr=100M,bps=1000,group=g");
+
+	assert_true(throttle_rate_equal(&disk.limits.of[THROTTLE_IOPS],
+					&(struct throttle_rate){ 5000, 20000, 10 }));
+	assert_true(throttle_rate_equal(&disk.limits.of[THROTTLE_IOPS_RD],
+					&(struct throttle_rate){ 1, 0, 0 }));
+	assert_int_equal(disk.limits.of[THROTTLE_IOPS_WR].rate, 0);
+	assert_int_equal(disk.limits.of[THROTTLE_BPS].rate, 1000);
+	assert_int_equal(disk.limits.of[THROTTLE_BPS_WR].rate, 100 << 20);
+	assert_string_equal(disk.group, "g");
+	disk_config_free(&disk);
+}
+
+static void every_limit_has_its_keys(void **state)
+{
+	char name[24], text[64];
+
+	for (unsigned i = 0; i < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; i += THROTTLE_OPTION_KEYS) {
+		struct throttle_limits same = { 0 };
+		struct disk_config disk;
+		int n = sprintf(text, "a");
+
+		for (unsigned part = 0; part < THROTTLE_OPTION_KEYS; part++) {
+			n += sprintf(text + n, ",%s=%u", throttle_option_name(i + part, name),
+				     7 + part);
+			throttle_option_put(&same, i + part, 7 + part);
+		}
+		disk = parse(text);
+		for (unsigned j = 0; j < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; j++) {
+			const uint64_t want = j / THROTTLE_OPTION_KEYS == i / THROTTLE_OPTION_KEYS
+						      ? 7 + j % THROTTLE_OPTION_KEYS
+						      : 0;
+
+			assert_int_equal(throttle_option_get(&disk.limits, j), want);
+			assert_int_equal(throttle_option_get(&same, j), want);
+		}
+		disk_config_free(&disk);
+	}
 }
 
 static void doubled_commas_are_one_comma(void **state)
@@ -109,6 +155,19 @@ static void bad_values_are_refused_by_name(void **state)
 		{ "a,cpu=1024", { "cpu", "1023" } },
 		{ "a,cache=writeback,aio=native", { "native", "cache=none" } },
 		{ "a,aio=native,cache=unsafe", { "native", "cache=none" } },
+		{ "a,iops", { "iops", "value" } },
+		{ "a,iops=5k", { "iops", "'5k'", "17592186044416" } },
+		{ "a,iops=-1", { "iops", "'-1'" } },
+		{ "a,bps-rd=1.5M", { "bps-rd", "'1.5M'", "bytes" } },
+		{ "a,bps=17T", { "bps", "'17T'", "16T" } },
+		{ "a,bps,iops=1", { "bps", "value" } },
+		{ "a,iops-max=5", { "iops-max", "with a limit" } },
+		{ "a,iops=5,iops-max=4", { "iops-max", "lower" } },
+		{ "a,bps-wr=5,bps-wr-max-length=4", { "bps-wr-max-length", "-max" } },
+		{ "a,iops=5,iops-max=5,iops-max-length=86401", { "iops-max-length", "86400" } },
+		{ "a,iops-total=5", { "'iops-total'", "iops, bps" } },
+		{ "a,group=", { "group", "31" } },
+		{ "a,group=12345678901234567890123456789012", { "group", "31" } },
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -131,6 +190,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_path_alone_gets_the_defaults),
 		cmocka_unit_test(every_key_is_stored),
+		cmocka_unit_test(limits_are_stored),
+		cmocka_unit_test(every_limit_has_its_keys),
 		cmocka_unit_test(doubled_commas_are_one_comma),
 		cmocka_unit_test(readonly_can_be_switched_off),
 		cmocka_unit_test(a_serial_holds_twenty_bytes),

@@ -114,6 +114,34 @@ static void the_manual_describes_every_disk_key(void **state)
 	free(text);
 }
 
+static void the_manual_describes_every_limit(void **state)
+{
+	char *text = read_file(MANPAGE), item[64];
+
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++) {
+		snprintf(item, sizeof(item), "\n.It Cm %s", throttle_kind_name(kind));
+		if (!has_word(text, item))
+			fail_msg(MANPAGE " does not describe %s", throttle_kind_name(kind));
+	}
+	assert_non_null(strstr(text, "\n.It Ar limit Ns Cm -max Ns ="));
+	assert_non_null(strstr(text, "\n.It Ar limit Ns Cm -max-length Ns ="));
+	free(text);
+}
+
+/* It makes the names of bursts itself. */
+static void the_completion_knows_every_limit(void **state)
+{
+	char *text = read_file(COMPLETION), want[128] = "for limit in";
+
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		snprintf(want + strlen(want), sizeof(want) - strlen(want), " %s",
+			 throttle_kind_name(kind));
+	if (!strstr(text, want))
+		fail_msg(COMPLETION " has no line \"%s\"", want);
+	assert_non_null(strstr(text, " $limit= $limit-max= $limit-max-length="));
+	free(text);
+}
+
 static void the_completion_knows_every_option(void **state)
 {
 	const struct command_spec *cmds[] = { &run_command, &bench_command, &check_command,
@@ -157,8 +185,10 @@ int main(void)
 		cmocka_unit_test(the_manual_describes_every_option),
 		cmocka_unit_test(the_manual_describes_nothing_else),
 		cmocka_unit_test(the_manual_describes_every_disk_key),
+		cmocka_unit_test(the_manual_describes_every_limit),
 		cmocka_unit_test(the_completion_knows_every_option),
 		cmocka_unit_test(the_manual_and_the_completion_know_every_verb),
+		cmocka_unit_test(the_completion_knows_every_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

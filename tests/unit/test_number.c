@@ -40,6 +40,23 @@ static void sizes_refuse_nonsense_and_overflow(void **state)
 	}
 }
 
+static void bytes_take_suffixes_and_keep_to_their_range(void **state)
+{
+	uint64_t n = 42;
+
+	assert_true(number_parse_bytes("1025", 1024, &n) < 0);
+	assert_true(number_parse_bytes("2K", 1024, &n) < 0);
+	assert_true(number_parse_bytes("K", 1024, &n) < 0);
+	assert_true(number_parse_bytes("1KB", 1024, &n) < 0);
+	assert_int_equal(n, 42);
+	assert_int_equal(number_parse_bytes("1K", 1024, &n), 0);
+	assert_int_equal(n, 1024);
+	assert_int_equal(number_parse_bytes("1000", 1024, &n), 0);
+	assert_int_equal(n, 1000);
+	assert_int_equal(number_parse_bytes("0", 1024, &n), 0);
+	assert_int_equal(n, 0);
+}
+
 static void numbers_keep_to_their_range(void **state)
 {
 	uint64_t n = 42;
@@ -92,6 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes_take_suffixes_and_default_to_mib),
 		cmocka_unit_test(sizes_refuse_nonsense_and_overflow),
+		cmocka_unit_test(bytes_take_suffixes_and_keep_to_their_range),
 		cmocka_unit_test(numbers_keep_to_their_range),
 		cmocka_unit_test(seconds_may_have_a_fraction),
 		cmocka_unit_test(sizes_print_in_the_largest_whole_unit),

@@ -211,6 +211,41 @@ static void help_lists_every_option_and_fits_a_terminal(void **state)
 	free(text);
 }
 
+static void a_group_has_the_limits_of_all_its_disks(void **state)
+{
+	struct run_options opt;
+	struct words w;
+
+	assert_int_equal(parse(&w,
+			       "--kernel k --disk a,group=g,iops=500 --disk b --disk "
+			       "c,group=g,bps=1M "
+			       "--disk d,group=g,iops=500 --disk e,group=h,iops=7",
+			       &opt, NULL),
+			 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(opt.disk[i].limits.of[THROTTLE_IOPS].rate, i == 1 ? 0 : 500);
+		assert_int_equal(opt.disk[i].limits.of[THROTTLE_BPS].rate, i == 1 ? 0 : 1 << 20);
+	}
+	assert_int_equal(opt.disk[4].limits.of[THROTTLE_IOPS].rate, 7);
+	run_options_free(&opt);
+}
+
+static void disks_of_a_group_may_not_differ(void **state)
+{
+	struct run_options opt;
+	struct error err = { 0 };
+	struct words w;
+
+	assert_int_equal(parse(&w, "--kernel k --disk a,group=g,iops=5 --disk b,group=g,iops=6",
+			       &opt, &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.text, "'b'"));
+	assert_non_null(strstr(err.text, "iops"));
+	assert_non_null(strstr(err.text, "'g'"));
+	assert_non_null(strstr(err.text, "'a'"));
+	run_options_free(&opt);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +256,8 @@ int main(void)
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(help_wins_over_what_follows),
 		cmocka_unit_test(help_lists_every_option_and_fits_a_terminal),
+		cmocka_unit_test(a_group_has_the_limits_of_all_its_disks),
+		cmocka_unit_test(disks_of_a_group_may_not_differ),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

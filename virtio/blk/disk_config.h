@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "virtio/blk/throttle_limits.h"
+
 enum disk_cache {
 	DISK_CACHE_NONE,      /* O_DIRECT */
 	DISK_CACHE_WRITEBACK, /* the host's page cache */
@@ -31,6 +33,8 @@ struct disk_config {
 	unsigned block_size;  /* 512 or 4096 */
 	unsigned poll_max_us; /* 50; how long the thread may look for work before it sleeps */
 	int cpu;	      /* host CPU for the disk's thread; -1: any */
+	struct throttle_limits limits;
+	char group[THROTTLE_GROUP_NAME]; /* of disks that share the limits; empty: none */
 };
 
 #endif

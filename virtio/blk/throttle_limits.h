@@ -20,6 +20,7 @@ enum throttle_kind {
 
 #define THROTTLE_RATE_MAX   (1ULL << 44) /* a hundredth of a ns per unit */
 #define THROTTLE_LENGTH_MAX 86400
+#define THROTTLE_GROUP_NAME 32 /* with its NUL */
 
 struct throttle_rate {
 	uint64_t rate;	 /* per second, for ever; 0: no limit */

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "virtio/blk/dataplane.h"
+#include "virtio/blk/throttle_group.h"
 #include "vmm/log.h"
 
 _Static_assert(BLK_MAX_QUEUES == VIRTIO_MAX_QUEUES, "a command has room for every queue");
@@ -195,6 +196,8 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.name = thread,
 		.serial = blk->serial,
 		.hooks = hooks,
+		.limits = &blk->group->limits,
+		.buckets = &blk->group->buckets,
 	};
 	struct error why;
 	int ret;
@@ -217,42 +220,42 @@ static unsigned default_queues(unsigned nvcpus)
 }
 
 int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
-			 const struct disk_config *config, unsigned index, unsigned nvcpus,
-			 const struct guest_memory *mem, int stop_fd, const struct blk_hooks *hooks,
+			 const struct disk_config *config, const struct virtio_blk_place *place,
 			 struct error *err)
 {
-	const unsigned nqueues = config->queues ? config->queues : default_queues(nvcpus);
+	const unsigned nqueues = config->queues ? config->queues : default_queues(place->nvcpus);
 	struct error why;
 	int ret;
 
 	memset(blk, 0, sizeof(*blk));
-	blk->stop_fd = stop_fd;
+	blk->stop_fd = place->stop_fd;
+	blk->group = place->group;
 	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
 	blk->backend = *be;
-	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, mem, &why);
+	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, place->mem,
+			      &why);
 	if (ret)
 		return error_setx(err, -ret, "disk '%s': %s", config->path, why.text);
 	blk->dev.features = offered_features(&blk->backend, nqueues);
 	blk->dev.ops = &blk_ops;
 	blk->dev.opaque = blk;
-	disk_name(blk->dev.name, sizeof(blk->dev.name), index);
+	disk_name(blk->dev.name, sizeof(blk->dev.name), place->index);
 	fill_config(blk, config->queue_size);
-	ret = create_dataplane(blk, config, hooks, err);
+	ret = create_dataplane(blk, config, place->hooks, err);
 	if (ret)
 		virtio_dev_destroy(&blk->dev);
 	return ret;
 }
 
-int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
-		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
-		    const struct blk_hooks *hooks, struct error *err)
+int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config,
+		    const struct virtio_blk_place *place, struct error *err)
 {
 	struct block_backend be;
 	int ret = block_backend_open(&be, config, err);
 
 	if (ret)
 		return ret;
-	ret = virtio_blk_init_open(blk, &be, config, index, nvcpus, mem, stop_fd, hooks, err);
+	ret = virtio_blk_init_open(blk, &be, config, place, err);
 	if (ret)
 		block_backend_close(&be);
 	return ret;

@@ -13,11 +13,13 @@
 struct blk_dataplane;
 struct blk_hooks;
 struct blk_stats;
+struct throttle_group;
 
 struct virtio_blk {
 	struct virtio_dev dev;
 	struct block_backend backend;
 	struct blk_dataplane *dataplane; /* owned */
+	struct throttle_group *group;	 /* whose limits it has */
 	int stop_fd;			 /* the VM's: see struct vm */
 	char serial[21];
 	bool ended;	      /* main's: the thread is gone */
@@ -25,19 +27,26 @@ struct virtio_blk {
 	bool told_sync;	      /* main's: it has said that a sync failed */
 };
 
+/* What a disk finds in its machine. */
+struct virtio_blk_place {
+	unsigned index;	 /* its name: vda, vdb, ... */
+	unsigned nvcpus; /* for the default number of queues */
+	int stop_fd;	 /* ends every wait for the dataplane */
+	const struct guest_memory *mem;
+	const struct blk_hooks *hooks; /* copied; NULL: none */
+	struct throttle_group *group;  /* outlives the disk, as does `mem` */
+};
+
 /*
  * Opens the image, creates the dataplane and its thread (idle until the driver starts the device).
- * `index` names it: vda, vdb, ...; `nvcpus` decides the default number of queues; `stop_fd` ends
- * every wait for the dataplane; `hooks` is copied, NULL: none. Main. The device may then be attached to a transport.
+ * Main. The device may then be attached to a transport.
  */
-int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config, unsigned index,
-		    unsigned nvcpus, const struct guest_memory *mem, int stop_fd,
-		    const struct blk_hooks *hooks, struct error *err);
+int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config,
+		    const struct virtio_blk_place *place, struct error *err);
 
 /* The same with an image that is open already and, on success, the disk's. */
 int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
-			 const struct disk_config *config, unsigned index, unsigned nvcpus,
-			 const struct guest_memory *mem, int stop_fd, const struct blk_hooks *hooks,
+			 const struct disk_config *config, const struct virtio_blk_place *place,
 			 struct error *err);
 
 /* Main, about once a second: says what the disk's thread itself must not say. */

@@ -139,6 +139,19 @@ static int set_cpu(struct disk_config *disk, const char *value)
 	return 0;
 }
 
+static int set_group(struct disk_config *disk, const char *value)
+{
+	const size_t len = strlen(value);
+
+	if (!len || len >= sizeof(disk->group))
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++)
+		if (!isgraph((unsigned char)value[i]))
+			return -EINVAL;
+	memcpy(disk->group, value, len + 1);
+	return 0;
+}
+
 static const struct disk_key disk_keys[] = {
 	{ "readonly", "nothing, on, off", true, set_readonly },
 	{ "serial", "1 to 20 printable characters", false, set_serial },
@@ -150,6 +163,7 @@ static const struct disk_key disk_keys[] = {
 	{ "poll-max-us", "0 to 10000", false, set_poll_max },
 	{ "block-size", "512, 4096", false, set_block_size },
 	{ "cpu", "0 to 1023", false, set_cpu },
+	{ "group", "1 to 31 printable characters", false, set_group },
 	{ NULL, NULL, false, NULL },
 };
 
@@ -176,19 +190,38 @@ static char *next_field(char **rest)
 	return field;
 }
 
+static int set_limit(struct disk_config *disk, const char *name, const char *value,
+		     const char *text, struct error *err)
+{
+	const char *allowed;
+	int ret = throttle_option_set(&disk->limits, name, value, &allowed);
+
+	if (ret != -EINVAL)
+		return ret;
+	if (!value)
+		return error_setx(err, EINVAL, "--disk '%s': %s needs a value: %s", text, name,
+				  allowed);
+	return error_setx(err, EINVAL, "--disk '%s': %s '%s': allowed: %s", text, name, value,
+			  allowed);
+}
+
 static int set_field(struct disk_config *disk, char *field, const char *text, struct error *err)
 {
 	char *value = strchr(field, '=');
 	const struct disk_key *key;
+	int ret;
 
 	if (value)
 		*value++ = '\0';
+	ret = set_limit(disk, field, value, text, err);
+	if (ret != -ENOENT)
+		return ret;
 	key = find_key(field);
 	if (!key)
 		return error_setx(err, EINVAL,
 				  "--disk '%s': unknown key '%s' (known: readonly, serial, cache, "
 				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, "
-				  "cpu)",
+				  "cpu, iops, bps, ..., group)",
 				  text, field);
 	if (!value && !key->flag)
 		return error_setx(err, EINVAL, "--disk '%s': %s needs a value: %s", text, field,
@@ -211,6 +244,7 @@ static int check_engine(const struct disk_config *disk, const char *text, struct
 static int parse_fields(char *copy, const char *text, struct disk_config *disk, struct error *err)
 {
 	char *rest = copy;
+	struct error why;
 	int ret;
 
 	disk->path = strdup(next_field(&rest));
@@ -223,6 +257,8 @@ static int parse_fields(char *copy, const char *text, struct disk_config *disk, 
 		if (ret)
 			return ret;
 	}
+	if (throttle_option_check(&disk->limits, &why))
+		return error_setx(err, EINVAL, "--disk '%s': %s", text, why.text);
 	return check_engine(disk, text, err);
 }
 

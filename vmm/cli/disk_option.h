@@ -4,6 +4,7 @@
 #define MVMM_CLI_DISK_OPTION_H
 
 #include "virtio/blk/disk_config.h"
+#include "vmm/cli/throttle_option.h"
 #include "vmm/error.h"
 
 /* What --help says about the keys. */
@@ -18,7 +19,7 @@
 	"aio-depth=N       requests in flight, default 128\n"                                      \
 	"poll-max-us=N     time to poll before sleeping, default 50\n"                             \
 	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
-	"cpu=N             host CPU for the disk's thread\n"                                       \
+	"cpu=N             host CPU for the disk's thread\n" THROTTLE_OPTION_HELP                  \
 	"Write a comma inside PATH or a value twice."
 
 /* Fills every field, defaults included. The path is allocated; on error nothing is. 0, -EINVAL or

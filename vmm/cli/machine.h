@@ -12,6 +12,7 @@
 #include "loader/acpi.h"
 #include "virtio/virtio_mmio_pages.h"
 #include "vmm/arch.h"
+#include "virtio/blk/throttle_group.h"
 #include "vmm/cli/machine_disk.h"
 #include "vmm/cli/pausing.h"
 #include "vmm/cli/run_options.h"
@@ -36,6 +37,7 @@ struct machine {
 	struct virtio_mmio_pages mmio_pages;
 	struct machine_disk *disk[MACHINE_MAX_DISKS]; /* owned; the first `ndisks`, no holes */
 	unsigned ndisks;
+	struct throttle_groups throttle;
 	char *cmdline;
 	struct boot_entry entry;
 	struct console console;

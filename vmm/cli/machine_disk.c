@@ -32,9 +32,31 @@ static int init_blk(struct machine *m, struct machine_disk *disk, struct error *
 		.disk = sandbox_hook(m->sandbox, ROLE_DISK),
 		.worker = sandbox_hook(m->sandbox, ROLE_WORKER),
 	};
+	struct virtio_blk_place place = {
+		.index = disk->index,
+		.nvcpus = m->opt->cpus,
+		.stop_fd = m->vm.stop_fd,
+		.mem = &m->vm.mem,
+		.hooks = &hooks,
+	};
+	struct error why;
+	int ret;
 
-	return virtio_blk_init(&disk->blk, disk->config, disk->index, m->opt->cpus, &m->vm.mem,
-			       m->vm.stop_fd, &hooks, err);
+	ret = throttle_group_join(&m->throttle, disk->config->group, &disk->config->limits,
+				  &place.group, &why);
+	if (ret)
+		return error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
+	ret = virtio_blk_init(&disk->blk, disk->config, &place, err);
+	if (ret)
+		throttle_group_leave(&m->throttle, place.group);
+	return ret;
+}
+
+/* Its thread has ended. */
+static void destroy_blk(struct machine *m, struct machine_disk *disk)
+{
+	virtio_blk_destroy(&disk->blk);
+	throttle_group_leave(&m->throttle, disk->blk.group);
 }
 
 /* Names are given out as Linux does: the first that no disk has. */
@@ -63,7 +85,7 @@ static int build(struct machine *m, struct machine_disk *disk, struct error *err
 		return 0;
 	error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
 	virtio_blk_shutdown(&disk->blk, IDLE_SHUTDOWN_MS);
-	virtio_blk_destroy(&disk->blk);
+	destroy_blk(m, disk);
 	return ret;
 }
 
@@ -99,7 +121,7 @@ static void destroy(struct machine *m, struct machine_disk *disk)
 		virtio_pci_destroy(&disk->pci);
 	else
 		virtio_mmio_destroy(&disk->mmio);
-	virtio_blk_destroy(&disk->blk);
+	destroy_blk(m, disk);
 	free(disk->own.path);
 	free(disk);
 }

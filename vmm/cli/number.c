@@ -23,10 +23,10 @@ static int parse_digits(const char *text, int base, uint64_t *out, char **end)
 	return errno || *end == text ? -EINVAL : 0;
 }
 
-static int suffix_shift(const char *suffix)
+static int suffix_shift(const char *suffix, int none)
 {
 	if (!suffix[0])
-		return 20;
+		return none;
 	if (suffix[1])
 		return -EINVAL;
 	switch (toupper((unsigned char)suffix[0])) {
@@ -43,7 +43,7 @@ static int suffix_shift(const char *suffix)
 	}
 }
 
-int number_parse_size(const char *text, uint64_t *out)
+static int parse_scaled(const char *text, int none, uint64_t *out)
 {
 	uint64_t n;
 	char *end;
@@ -51,10 +51,25 @@ int number_parse_size(const char *text, uint64_t *out)
 
 	if (parse_digits(text, 10, &n, &end))
 		return -EINVAL;
-	shift = suffix_shift(end);
+	shift = suffix_shift(end, none);
 	if (shift < 0 || n > UINT64_MAX >> shift)
 		return -EINVAL;
 	*out = n << shift;
+	return 0;
+}
+
+int number_parse_size(const char *text, uint64_t *out)
+{
+	return parse_scaled(text, 20, out);
+}
+
+int number_parse_bytes(const char *text, uint64_t max, uint64_t *out)
+{
+	uint64_t n;
+
+	if (parse_scaled(text, 0, &n) || n > max)
+		return -EINVAL;
+	*out = n;
 	return 0;
 }
 

@@ -9,6 +9,9 @@
  * with QEMU and Firecracker. Neither sign nor fraction; overflow is an error. */
 int number_parse_size(const char *text, uint64_t *out);
 
+/* "512", "64K", "100M": without a suffix, bytes. */
+int number_parse_bytes(const char *text, uint64_t max, uint64_t *out);
+
 /* Decimal, or hexadecimal with 0x; min and max included. */
 int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *out);
 

@@ -4,6 +4,7 @@
 
 #include "vmm/cli/machine.h"
 #include "vmm/cli/number.h"
+#include "vmm/cli/throttle_option.h"
 
 static void print_range(FILE *out, uint64_t base, uint64_t len, int width, const char *what)
 {
@@ -36,6 +37,19 @@ static void print_place(const struct machine *m, const struct machine_disk *disk
 			disk->mmio.page ? "page" : "exit");
 }
 
+static void print_limits(const struct virtio_blk *blk, FILE *out)
+{
+	const struct throttle_limits *limits = &blk->group->limits;
+	char name[24];
+
+	for (unsigned i = 0; i < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; i++)
+		if (throttle_option_get(limits, i))
+			fprintf(out, ",%s=%" PRIu64, throttle_option_name(i, name),
+				throttle_option_get(limits, i));
+	if (blk->group->name[0])
+		fprintf(out, ",group=%s", blk->group->name);
+}
+
 static void print_disk(const struct machine *m, const struct machine_disk *disk, FILE *out)
 {
 	static const char *const cache[] = { "none", "writeback", "unsafe" };
@@ -52,6 +66,7 @@ static void print_disk(const struct machine *m, const struct machine_disk *disk,
 		config->aio_depth, be->block_size);
 	if (config->serial[0])
 		fprintf(out, ",serial=%s", config->serial);
+	print_limits(&disk->blk, out);
 	fprintf(out, "  %s\n", config->path);
 }
 

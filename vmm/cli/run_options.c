@@ -113,9 +113,10 @@ int run_set_disk(void *into, const char *value, struct error *err)
 		return error_set(err, ENOMEM, "--disk '%s'", value);
 	opt->disk = disk;
 	ret = disk_option_parse(value, &disk[opt->ndisks], err);
-	if (!ret)
-		opt->ndisks++;
-	return ret;
+	if (ret)
+		return ret;
+	opt->ndisks++;
+	return throttle_option_join(disk, opt->ndisks, err);
 }
 
 int run_set_transport(void *into, const char *value, struct error *err)
