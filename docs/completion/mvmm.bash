@@ -27,7 +27,7 @@ _mvmm() {
 	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity
 		--json --sandbox --verbose --help"
 	local check="--json --device --help"
-	local ctl="vm power-button reset quit disk metrics --json --timeout --help"
+	local ctl="vm pause resume power-button reset quit disk metrics --json --timeout --help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then

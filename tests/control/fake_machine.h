@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine without KVM for tests of the control socket: two vCPUs that never started, real disks. */
+/*
+ * A machine without KVM for tests of the control socket: two vCPUs whose guest idles, real disks.
+ * ioctl(2) below takes the place of libc's: include it in one file of a program.
+ */
 #ifndef MVMM_TESTS_CONTROL_FAKE_MACHINE_H
 #define MVMM_TESTS_CONTROL_FAKE_MACHINE_H
 
+#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vmm/cli/machine.h"
@@ -14,12 +21,14 @@
 
 #define FAKE_DISKS 2
 #define FAKE_BYTES (1 << 20)
+#define FAKE_VCPU  1000000 /* a descriptor that is none, + the vCPU's number */
 
 struct fake_machine {
 	struct machine m;
 	struct run_options opt;
 	struct disk_config config[FAKE_DISKS];
 	struct vcpu vcpu[2];
+	struct kvm_run run[2];
 	struct sandbox sandbox;
 	char path[FAKE_DISKS][64];
 };
@@ -50,9 +59,52 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 		strcpy(f->config[i].serial, "second");
 	disk->config = &f->config[i];
 	disk->index = i;
+	disk->calls.blk = &disk->blk;
 	f->m.disk[f->m.ndisks++] = disk;
 	return virtio_blk_init(&disk->blk, disk->config, i, 2, &f->m.vm.mem, f->m.vm.stop_fd, NULL,
 			       &err);
+}
+
+/* Of the machine whose vCPUs run. */
+static struct fake_machine *fake_running;
+
+/* Until a kick. */
+static int fake_idle(const struct kvm_run *run)
+{
+	while (!__atomic_load_n(&run->immediate_exit, __ATOMIC_SEQ_CST) && !usleep(10000))
+		;
+	return EINTR;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (_IOC_TYPE(request) != KVMIO)
+		return syscall(SYS_ioctl, fd, request, arg);
+	errno = request == KVM_RUN ? fake_idle(&fake_running->run[fd - FAKE_VCPU]) : EINVAL;
+	return -1;
+}
+
+static inline int fake_vcpus(struct fake_machine *f)
+{
+	struct error err;
+
+	fake_running = f;
+	f->m.vm.vcpu = f->vcpu;
+	f->m.vm.nvcpus = 2;
+	for (unsigned i = 0; i < 2; i++)
+		f->vcpu[i] = (struct vcpu){
+			.vm = &f->m.vm, .id = i, .fd = FAKE_VCPU + i, .run = &f->run[i], .cpu = -1
+		};
+	if (vm_start_vcpus(&f->m.vm, &err))
+		return -1;
+	vm_release_vcpus(&f->m.vm);
+	return 0;
 }
 
 static inline int fake_machine_open(struct fake_machine *f)
@@ -63,8 +115,6 @@ static inline int fake_machine_open(struct fake_machine *f)
 	};
 	f->m.opt = &f->opt;
 	f->m.sandbox = &f->sandbox;
-	f->m.vm.vcpu = f->vcpu;
-	f->m.vm.nvcpus = 2;
 	f->m.vm.fd = f->m.vm.kvm_fd = -1;
 	f->m.vm.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	f->m.vm.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -73,11 +123,12 @@ static inline int fake_machine_open(struct fake_machine *f)
 	for (unsigned i = 0; i < FAKE_DISKS; i++)
 		if (fake_disk(f, i))
 			return -1;
-	return 0;
+	return fake_vcpus(f);
 }
 
 static inline void fake_machine_close(struct fake_machine *f)
 {
+	vm_stop_vcpus(&f->m.vm);
 	while (f->m.ndisks) {
 		struct machine_disk *disk = f->m.disk[--f->m.ndisks];
 

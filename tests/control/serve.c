@@ -7,6 +7,7 @@
  */
 #include <err.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 
 #include "tests/control/fake_machine.h"
@@ -42,6 +43,15 @@ static int print_routes(void)
 	return fflush(stdout) != 0;
 }
 
+static void vm_event(void *opaque, short revents)
+{
+	struct machine *m = opaque;
+	uint64_t count;
+
+	if (read(m->vm.event_fd, &count, sizeof(count)) == sizeof(count))
+		pausing_look(&m->pausing);
+}
+
 static const char *end_name(enum vm_end end)
 {
 	return end == VM_END_QUIT ? "quit" : end == VM_END_RESET ? "reset" : "another end";
@@ -57,6 +67,7 @@ int main(int argc, char **argv)
 		.loop = &loop,
 		.started = clock_ms(),
 	};
+	struct loop_watch on_vm = { .events = POLLIN, .ready = vm_event, .opaque = &fake.m };
 	struct api_server *server;
 	struct control_socket sock;
 	struct error why;
@@ -68,6 +79,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* as mvmm has it */
 	if (fake_machine_open(&fake))
 		errx(1, "no machine");
+	pausing_init(&fake.m.pausing, &fake.m, &loop);
+	on_vm.fd = fake.m.vm.event_fd;
+	if (loop_add(&loop, &on_vm))
+		errx(1, "no room in the loop");
 	if (control_socket_open(&sock, argv[1], &why))
 		errx(1, "%s", why.text);
 	server = api_open(sock.fd, &ctx, &why);

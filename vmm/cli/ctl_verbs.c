@@ -13,6 +13,10 @@
 /* clang-format off */
 const struct ctl_verb ctl_verbs[] = {
 	{ "vm", API_GET, "/vm", NULL, NULL, "what the VM is and how it is", NULL },
+	{ "pause", API_PUT, "/vm/pause", NULL, NULL,
+	  "stop all vCPUs and disks, once their I/O in flight has ended", "paused" },
+	{ "resume", API_PUT, "/vm/resume", NULL, NULL,
+	  "go on, also after an error that stopped a disk: try again", "running" },
 	{ "power-button", API_PUT, "/vm/power-button", NULL, NULL,
 	  "press the power button: the guest shuts itself down", "pressed" },
 	{ "reset", API_PUT, "/vm/reset", NULL, NULL, "as if the guest had asked for a reset",

@@ -9,6 +9,8 @@ struct machine_disk;
 
 /* vm.c */
 void vm_show(struct api_request *req);
+void vm_pause_all(struct api_request *req);
+void vm_resume_all(struct api_request *req);
 void vm_power_button(struct api_request *req);
 void vm_reset(struct api_request *req);
 void vm_quit(struct api_request *req);

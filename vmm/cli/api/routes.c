@@ -7,6 +7,8 @@
 
 const struct api_route api_routes[] = {
 	{ API_GET, "/vm", vm_show, NULL, NULL },
+	{ API_PUT, "/vm/pause", vm_pause_all, NULL, NULL },
+	{ API_PUT, "/vm/resume", vm_resume_all, NULL, NULL },
 	{ API_PUT, "/vm/power-button", vm_power_button, NULL, NULL },
 	{ API_PUT, "/vm/reset", vm_reset, NULL, NULL },
 	{ API_PUT, "/vm/quit", vm_quit, NULL, NULL },

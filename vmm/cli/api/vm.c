@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The VM as a whole on the control socket: what it is, and the ways to end it. Main. */
+/* The VM as a whole on the control socket: what it is, pausing it, and the ways to end it. Main. */
+#include <errno.h>
 #include <time.h>
 
 #include "vmm/cli/api/handlers.h"
@@ -36,11 +37,45 @@ void vm_show(struct api_request *req)
 
 	api_reply(req, 200,
 		  json_pack("{s:s, s:o, s:s, s:I, s:I, s:s, s:o, s:i}", "version", MVMM_VERSION,
-			    "name", api_string(opt->name), "state", "running", "uptime_ms",
+			    "name", api_string(opt->name), "state", pausing_state_name(&m->pausing), "uptime_ms",
 			    (json_int_t)(clock_ms() - req->ctx->started), "memory",
 			    (json_int_t)opt->memory, "transport",
 			    opt->transport == TRANSPORT_PCI ? "pci" : "mmio", "vcpus",
 			    vcpus_json(&m->vm), "disks", m->ndisks));
+}
+
+/* Whoever asked may be gone by now; the pause stays. */
+static void changed(void *opaque, int result)
+{
+	struct api_request *req = opaque;
+
+	if (result)
+		api_error(req, 409, "somebody has resumed the VM meanwhile");
+	else
+		api_reply(req, 204, NULL);
+}
+
+/* As PUT should: what is so already is as good as done. */
+static void change(struct api_request *req,
+		   int (*to)(struct pausing *p, pausing_done done, void *opaque))
+{
+	struct pausing *p = &req->ctx->machine->pausing;
+	const int ret = to(p, changed, req);
+
+	if (ret == -EALREADY)
+		api_reply(req, 204, NULL);
+	else if (ret)
+		api_error(req, 409, "the VM is %s", pausing_state_name(p));
+}
+
+void vm_pause_all(struct api_request *req)
+{
+	change(req, pausing_pause);
+}
+
+void vm_resume_all(struct api_request *req)
+{
+	change(req, pausing_resume);
 }
 
 void vm_power_button(struct api_request *req)
