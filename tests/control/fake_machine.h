@@ -45,6 +45,9 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 		.cpu = -1,
 	};
 	struct machine_disk *disk = calloc(1, sizeof(*disk));
+	struct virtio_blk_place place = {
+		.index = i, .nvcpus = 2, .stop_fd = f->m.vm.stop_fd, .mem = &f->m.vm.mem
+	};
 	struct error err = { "" };
 	int fd;
 
@@ -61,8 +64,9 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	disk->index = i;
 	disk->calls.blk = &disk->blk;
 	f->m.disk[f->m.ndisks++] = disk;
-	return virtio_blk_init(&disk->blk, disk->config, i, 2, &f->m.vm.mem, f->m.vm.stop_fd, NULL,
-			       &err);
+	if (throttle_group_join(&f->m.throttle, "", &f->config[i].limits, &place.group, &err))
+		return -1;
+	return virtio_blk_init(&disk->blk, disk->config, &place, &err);
 }
 
 /* Of the machine whose vCPUs run. */
@@ -134,6 +138,7 @@ static inline void fake_machine_close(struct fake_machine *f)
 
 		virtio_blk_shutdown(&disk->blk, -1);
 		virtio_blk_destroy(&disk->blk);
+		throttle_group_leave(&f->m.throttle, disk->blk.group);
 		unlink(f->path[f->m.ndisks]);
 		free(disk);
 	}
