@@ -37,8 +37,8 @@ void vm_show(struct api_request *req)
 
 	api_reply(req, 200,
 		  json_pack("{s:s, s:o, s:s, s:I, s:I, s:s, s:o, s:i}", "version", MVMM_VERSION,
-			    "name", api_string(opt->name), "state", pausing_state_name(&m->pausing), "uptime_ms",
-			    (json_int_t)(clock_ms() - req->ctx->started), "memory",
+			    "name", api_string(opt->name), "state", pausing_state_name(&m->pausing),
+			    "uptime_ms", (json_int_t)(clock_ms() - req->ctx->started), "memory",
 			    (json_int_t)opt->memory, "transport",
 			    opt->transport == TRANSPORT_PCI ? "pci" : "mmio", "vcpus",
 			    vcpus_json(&m->vm), "disks", m->ndisks));
