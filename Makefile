@@ -36,7 +36,7 @@ unit   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 dptest := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/dataplane/test_*.c))
 dpload := $(BUILD)/tests/dataplane/load
 sbtool := $(addprefix $(BUILD)/tests/sandbox/,list poke $(if $(filter x86,$(ARCH)),force))
-serve  := $(BUILD)/tests/control/serve
+serve  := $(addprefix $(BUILD)/tests/control/,serve cost mvmm-bare)
 
 ifeq ($(V),1)
 Q :=
@@ -91,11 +91,11 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 	$(say) TEST $@
 	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $< $(BUILD)/libmvmm.a $(libs) -lcmocka
 
-.PHONY: unit dataplane sandbox serve
+.PHONY: unit dataplane sandbox control
 unit: $(unit)
 dataplane: $(dptest) $(dpload)
 sandbox: $(sbtool)
-serve: $(serve)
+control: $(serve)
 
 # Fuzz targets, with libFuzzer as main() (`make fuzz`) or with one that replays a corpus. Some stand
 # in the way of calls inside the library.
@@ -148,6 +148,19 @@ $(BUILD)/tests/model/hooked/%.o: %.c tests/model/hooks.h
 $(races): $(model_obj) $(BUILD)/libmvmm.a
 	$(say) LD $@
 	$(Q)$(CC) $(all_ldflags) $(model_wrap:%=-Wl,--wrap=%) -o $@ $^ $(libs)
+
+# mvmm without the libraries of the control socket, whose functions are traps: to see what they cost
+# who has none.
+$(BUILD)/tests/control/bare.S: $(BUILD)/vmm/cli/main.o $(BUILD)/libmvmm.a
+	@mkdir -p $(@D)
+	$(say) GEN $@
+	$(Q)nm -u --format=posix $^ | awk '/^(json|http)_/ { print ".globl " $$1 "\n" $$1 ":" } \
+		END { print "\t.byte 0x0f, 0x0b\n.section .note.GNU-stack, \"\"" }' | awk '!seen[$$0]++' >$@
+
+$(BUILD)/tests/control/mvmm-bare: $(BUILD)/vmm/cli/main.o $(BUILD)/tests/control/bare.S \
+		$(BUILD)/libmvmm.a
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(filter -laio,$(libs))
 
 # Freestanding guests at fixed addresses, booted by PVH or, without its note, by the 64-bit entry:
 # guest/ is their library, guest/bench what `mvmm bench` boots, tests/guest/payload a guest of tests.
@@ -243,10 +256,10 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox serve payload replays races $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox control payload replays races $(inject)
 build-asan:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane serve replays
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
 build-tsan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread unit dataplane
@@ -339,4 +352,4 @@ clean:
 
 -include $(fuzzers:=.d) $(BUILD)/tests/fuzz/replay.d
 -include $(obj:.o=.d) $(BUILD)/vmm/cli/main.d $(addsuffix .d,$(unit) $(dptest) $(dpload)) \
-	$(sbtool:=.d) $(serve).d $(payload_obj:.o=.d) $(bench_obj:.o=.d) $(model_obj:.o=.d)
+	$(sbtool:=.d) $(serve:=.d) $(payload_obj:.o=.d) $(bench_obj:.o=.d) $(model_obj:.o=.d)

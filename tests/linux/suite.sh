@@ -403,6 +403,12 @@ control() {
 	./mvmm run --kernel "$kernel" --control "$dir/ctl" </dev/null 2>"$dir/second" || status=$?
 	is "a second VM does not get the socket" $status 1
 	check "and says why" grep -q 'another process listens there' "$dir/second"
+	ctl "it pauses" '^paused' pause
+	paused=$(written)
+	sleep 1
+	is "its disk is quiet then" "$(written)" "$paused"
+	ctl "it is paused" '^state  *paused' vm
+	ctl "it goes on" '^running' resume
 	ctl "a reset is taken" 'being reset' reset
 	guest_done 2
 	ctl "the second boot has the same socket" '^state  *running' vm

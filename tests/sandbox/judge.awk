@@ -6,6 +6,8 @@
 #	bad TEXT	for a call that no rule allows, a guest that ran before all threads were sealed,
 #			and a trap
 #
+# With -v main=main_control main is one that has a control socket.
+#
 # A thread is held to its role from the end of its seccomp() on.
 
 function role_of(name) {
@@ -15,7 +17,9 @@ function role_of(name) {
 		return "worker"
 	if (name ~ /^blk-/)
 		return "disk"
-	return name == "console" || name == "ending" ? name : "main"
+	if (name == "console" || name == "ending")
+		return name
+	return main ? main : "main"
 }
 
 # Which rule allows it: 0 for none
