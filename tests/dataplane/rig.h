@@ -49,6 +49,7 @@ struct rig_config {
 	unsigned queue_size; /* 0: 128 */
 	unsigned depth;	     /* 0: 64 */
 	uint64_t features;
+	enum disk_on_error on_error;
 	struct throttle_limits limits;
 	struct throttle_buckets *buckets; /* NULL: of its own */
 };
@@ -63,6 +64,7 @@ struct rig {
 	int kick_fd[RIG_QUEUES];
 	int irq_fd[RIG_QUEUES];
 	int config_fd;
+	int event_fd;		 /* on-error= has stopped it */
 	_Atomic uint32_t status; /* NEEDS_RESET */
 	struct throttle_buckets buckets;
 	struct blk_dataplane *dp;
@@ -128,6 +130,7 @@ static inline void rig_guest(struct rig *rig)
 		rig->irq_fd[q] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	}
 	rig->config_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	rig->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
 static inline int rig_create_dataplane(struct rig *rig, struct error *err)
@@ -142,6 +145,8 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 		.poll_max_us = rig->config.no_look ? 0 : 50,
 		.name = "blk-test",
 		.serial = "rig-0815",
+		.on_error = rig->config.on_error,
+		.event_fd = rig->event_fd,
 		.limits = &rig->config.limits,
 		.buckets = rig->config.buckets ? rig->config.buckets : &rig->buckets,
 	};
@@ -196,6 +201,7 @@ static inline void rig_free(struct rig *rig)
 		close(rig->irq_fd[q]);
 	}
 	close(rig->config_fd);
+	close(rig->event_fd);
 	fake_guest_free(&rig->guest);
 	unlink(rig->path);
 	free(rig);

@@ -88,6 +88,7 @@ static int disk_init(struct disk *disk, struct disk_config options, unsigned ind
 					     &disk->group, err),
 			 0);
 	place.stop_fd = disk->stop_fd;
+	place.event_fd = -1;
 	place.group = disk->group;
 	return virtio_blk_init(&disk->blk, &options, &place, err);
 }

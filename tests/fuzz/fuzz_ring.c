@@ -62,6 +62,7 @@ static struct {
 	struct action next;
 	struct blk_dataplane *dp;
 	unsigned nqueues, depth;
+	enum disk_on_error on_error;
 	uint64_t features;
 	struct virtq_config config[MODEL_QUEUES];
 	_Atomic uint32_t status, isr;
@@ -290,7 +291,9 @@ static void forget(void)
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		model.queue[q].vq = NULL;
 		for (unsigned h = 0; h < MODEL_SIZE; h++) {
-			fuzz_check(!model.queue[q].flight[h].live || model.broken,
+			const struct flight *f = &model.queue[q].flight[h];
+
+			fuzz_check(!f->live || model.broken || (f->failed && model.keeps_failed),
 				   "a reset is over without head %u of queue %u", h, q);
 			model.queue[q].flight[h].live = false;
 		}
@@ -599,8 +602,9 @@ static void check_sleep(bool by_bell, bool for_ever)
 	     q++)
 		fuzz_check(run.kicked || !has_work(&model.queue[q]),
 			   "the device sleeps on work of queue %u", q);
-	fuzz_check(!for_ever || engine.nio || engine.ntodo || !dp->in_flight,
+	fuzz_check(!for_ever || engine.nio || engine.ntodo || dataplane_drained(dp),
 		   "the device sleeps for ever on %u requests that nobody has", dp->in_flight);
+	fuzz_check(!dp->parked || !dataplane_serving(dp), "the device sleeps on parked requests");
 	for (unsigned i = 0; i < engine.nio && by_bell && for_ever; i++)
 		fuzz_check(engine.io[i].rings, "the device sleeps on a request that rings nothing");
 }
@@ -608,12 +612,16 @@ static void check_sleep(bool by_bell, bool for_ever)
 /* Everything ends well, one request at a time. */
 static void drain(void)
 {
+	const struct blk_command resume = { .type = BLK_CMD_RESUME };
+
 	if (engine.nio)
 		engine_complete(0, UINT64_MAX, 0);
 	else if (engine.ntodo)
 		engine_work(0);
 	else if (!run.dp->in_flight)
 		run.phase = RESET;
+	else if (dataplane_drained(run.dp))
+		post(&resume);
 }
 
 static void finish(void)
@@ -691,7 +699,9 @@ static void configure(void)
 	struct block_backend *be = &engine.be;
 	struct aio_ring *ring = engine_ring();
 
-	bytes_take(&run.script, 4);
+	bytes_take(&run.script, 1);
+	run.on_error = bytes_take(&run.script, 1) % 3;
+	bytes_take(&run.script, 2);
 	run.nqueues = 1 + (shape >> 4 & 1);
 	run.depth = 1 + depth % 40;
 	run.features = 1ULL << VIRTIO_F_VERSION_1 |
@@ -730,6 +740,7 @@ static void configure(void)
 			.avail = RING_GPA(q) + AVAIL_OFF,
 			.used = RING_GPA(q) + USED_OFF,
 		};
+	model.keeps_failed = run.on_error != DISK_ON_ERROR_REPORT;
 	engine.no_fdsync = disk & 2;
 	model.volatile_cache = !be->readonly && be->cache != DISK_CACHE_UNSAFE;
 }
@@ -759,6 +770,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.cpu = -1,
 		.name = "blk",
 		.serial = "a serial of 20 bytes",
+		.event_fd = -1,
 	};
 	struct error err;
 
@@ -770,6 +782,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	configure();
 	config.nqueues = run.nqueues;
 	config.depth = run.depth;
+	config.on_error = run.on_error;
 	fuzz_check(!blk_dataplane_create(&run.dp, &config, &err), "%s", err.text);
 	act(&start);
 	dataplane_run(run.dp);

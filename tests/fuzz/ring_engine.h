@@ -196,8 +196,9 @@ static inline void engine_check_rw(const struct iocb *iocb, struct engine_io *io
 	for (unsigned i = 0; i < io->nparts; i++) {
 		engine_check_part(io, &io->part[i], at);
 		at += io->part[i].len;
-		fuzz_check(!write || !io->part[i].flight->durable ==
-					     !(iocb->aio_rw_flags & RWF_DSYNC),
+		fuzz_check(!write || io->part[i].flight->resent ||
+				   !io->part[i].flight->durable ==
+					   !(iocb->aio_rw_flags & RWF_DSYNC),
 			   "a write that must %sbe durable",
 			   io->part[i].flight->durable ? "" : "not ");
 	}
@@ -213,6 +214,16 @@ static inline void engine_accept_poll(struct iocb *iocb)
 	engine.poll = iocb;
 }
 
+/* A request that failed comes again only where on-error= says so, or its group has failed. */
+static inline void engine_take_on(struct flight *f)
+{
+	fuzz_check(!f->submitted, "a request is submitted twice");
+	fuzz_check(!f->failed || model.keeps_failed, "a failed request is sent again");
+	f->submitted = true;
+	f->resent |= f->failed;
+	f->failed = false;
+}
+
 static inline void engine_add_part(struct engine_io *io, const struct blk_request *req)
 {
 	struct engine_part *part = &io->part[io->nparts++];
@@ -220,8 +231,7 @@ static inline void engine_add_part(struct engine_io *io, const struct blk_reques
 	fuzz_check(io->nparts <= VIRTQ_MAX_CHAIN, "too many neighbours");
 	part->flight = flight_of(req->queue, req->head);
 	part->len = req->len;
-	fuzz_check(!part->flight->submitted, "a request is submitted twice");
-	part->flight->submitted = true;
+	engine_take_on(part->flight);
 }
 
 static inline void engine_accept(struct iocb *iocb)
@@ -249,6 +259,14 @@ static inline void engine_accept(struct iocb *iocb)
 	engine.nio++;
 }
 
+static inline void engine_refuse(const struct iocb *iocb)
+{
+	const struct blk_request *req = iocb->data;
+
+	if (engine.submit_error != -EAGAIN && iocb->aio_lio_opcode != IO_CMD_POLL && !req->next)
+		flight_of(req->queue, req->head)->failed = true;
+}
+
 int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 {
 	long taken = 0;
@@ -269,6 +287,8 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	}
 	if (taken)
 		return taken;
+	if (engine.submit_error)
+		engine_refuse(iocb[0]);
 	/* Said once, then all is as ever. */
 	engine.take = UINT32_MAX;
 	return engine.submit_error ? engine.submit_error : -EAGAIN;
@@ -356,9 +376,8 @@ void blk_pool_queue(struct blk_pool *pool, struct blk_request *req)
 {
 	struct flight *flight = flight_of(req->queue, req->head);
 
-	fuzz_check(!flight->submitted, "a request is queued twice");
 	fuzz_check(engine.nqueued + engine.ntodo < BLK_MAX_DEPTH, "more requests than there are");
-	flight->submitted = true;
+	engine_take_on(flight);
 	engine.queued[engine.nqueued++] = req;
 }
 

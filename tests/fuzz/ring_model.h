@@ -27,6 +27,7 @@ struct flight {
 	bool durable;	/* a WRITE must be on stable storage before it is OK */
 	bool synced;	/* a sync of it has succeeded */
 	bool failed;	/* the host failed a part of it */
+	bool resent;	/* sent again after that: on-error= */
 	uint32_t type;
 	uint64_t sector;
 	uint64_t done; /* bytes the engine has moved */
@@ -48,8 +49,9 @@ static struct {
 	bool broken;	  /* a ring is: hands off until a reset */
 	bool durable_now; /* what a WRITE popped now must be */
 	bool volatile_cache;
-	bool sync_failed; /* written data may be lost: no sync is honest any more */
-	unsigned raced;	  /* times the guest wrote in the middle of the device's work */
+	bool keeps_failed; /* on-error= says so of some errors at least */
+	bool sync_failed;  /* written data may be lost: no sync is honest any more */
+	unsigned raced;	   /* times the guest wrote in the middle of the device's work */
 	struct flight *last_popped;
 } model;
 

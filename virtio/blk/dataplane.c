@@ -45,6 +45,8 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;
 	dp->try_cached = !config->backend->direct;
 	dp->config_line.fd = -1;
+	dp->on_error = config->on_error;
+	dp->event_fd = config->event_fd;
 	blk_poller_init(&dp->poller, config->poll_max_us * 1000);
 	throttle_init(&dp->throttle, config->buckets, config->limits ? config->limits : &unlimited);
 	dp->throttled = config->limits && throttle_limits_any(config->limits);

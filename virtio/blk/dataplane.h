@@ -33,6 +33,8 @@ struct blk_dataplane_config {
 	unsigned poll_max_us; /* how long it may look for work before it sleeps; 0: never */
 	const char *name;     /* the thread's, cut at 15 characters */
 	const char *serial;   /* GET_ID's answer, cut at 20 */
+	enum disk_on_error on_error;
+	int event_fd; /* an eventfd to ring when on-error= stops the disk; -1: none */
 	const struct blk_hooks *hooks;	      /* copied; NULL: none */
 	const struct throttle_limits *limits; /* to begin with; copied; NULL: none */
 	struct throttle_buckets *buckets;     /* of the disk's group; outlive the dataplane */
@@ -55,7 +57,9 @@ struct blk_stats {
 	_Atomic uint64_t yields;     /* times a look ended because others wanted the CPU */
 	_Atomic uint64_t throttled;  /* requests that had to wait for a limit */
 	_Atomic uint64_t broken;     /* rings the guest broke */
+	_Atomic uint64_t stops;	     /* times on-error= stopped the disk */
 	_Atomic int last_errno;	     /* what the host said to the last request that failed */
+	_Atomic int stopped;	     /* why on-error= has stopped it, an errno; 0: it has not */
 	_Atomic int sync_errno;	     /* and to a sync, after which none succeeds; 0: none failed */
 };
 

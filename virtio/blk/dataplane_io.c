@@ -9,7 +9,8 @@
  *						     |
  *	virtq_push <- complete() <- finish() <- reap()
  *
- * Every popped head ends in complete(), and nothing else ends one.
+ * Every popped head ends in complete(), and nothing else ends one, but for a RESET or QUIT that drops
+ * a parked one.
  */
 #include <errno.h>
 
@@ -34,12 +35,6 @@ static struct blk_request *request_get(struct blk_dataplane *dp)
 	return req;
 }
 
-static void request_put(struct blk_dataplane *dp, struct blk_request *req)
-{
-	req->next = dp->free;
-	dp->free = req;
-}
-
 static void count(struct blk_dataplane *dp, const struct blk_request *req, uint8_t status)
 {
 	stat_add(&dp->stats.requests[req->op], 1);
@@ -62,27 +57,31 @@ static void complete(struct blk_dataplane *dp, struct blk_request *req, uint8_t 
 	}
 	count(dp, req, status);
 	dp->in_flight--;
-	request_put(dp, req);
+	dataplane_put(dp, req);
+}
+
+static void fail(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
+
+	atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
+	complete(dp, req, range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 }
 
 /* Nor that of one the driver has forgotten by a reset. */
 void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req)
 {
 	dp->in_flight--;
-	request_put(dp, req);
+	dataplane_put(dp, req);
 }
 
 /* `error`: 0, or the host's -errno. */
 static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
-	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
-	uint8_t status = VIRTIO_BLK_S_OK;
-
-	if (error) {
-		status = range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
-		atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
-	}
-	complete(dp, req, status);
+	if (!error)
+		complete(dp, req, VIRTIO_BLK_S_OK);
+	else if (!dataplane_keep_failed(dp, req, error))
+		fail(dp, req, error);
 }
 
 /*
@@ -155,12 +154,13 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 		blk_pool_queue(&dp->pool, req);
 }
 
-/* What a request promises is decided when it goes: it may have waited for long. */
-static void start(struct blk_dataplane *dp, struct blk_request *req)
+/* What a request promises is decided when it goes: it may have waited for long. One that cannot keep
+ * its promise could not at a second try either, whatever on-error= says. */
+void dataplane_start(struct blk_dataplane *dp, struct blk_request *req)
 {
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	if (promises(req) && dataplane_has_lost(dp))
-		finish(dp, req, -EIO);
+		fail(dp, req, -EIO);
 	else
 		dispatch(dp, req);
 }
@@ -177,7 +177,7 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 	if (status != BLK_START)
 		complete(dp, req, status);
 	else if (!dp->throttled || !dataplane_must_wait(dp, req))
-		start(dp, req);
+		dataplane_start(dp, req);
 }
 
 /* Those whose wait for a limit is over. */
@@ -187,7 +187,7 @@ static bool start_due(struct blk_dataplane *dp)
 	bool did = false;
 
 	while ((req = dataplane_next_due(dp))) {
-		start(dp, req);
+		dataplane_start(dp, req);
 		did = true;
 	}
 	return did;
@@ -420,6 +420,8 @@ bool dataplane_poll_once(struct blk_dataplane *dp)
 	bool did = false;
 
 	if (dataplane_serving(dp)) {
+		if (dp->failed.first)
+			did |= dataplane_send_failed(dp);
 		if (dp->throttled)
 			did |= start_due(dp);
 		did |= drain_queues(dp);

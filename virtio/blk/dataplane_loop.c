@@ -22,6 +22,7 @@
 
 static void stop_queues(struct blk_dataplane *dp)
 {
+	dataplane_forget_failed(dp);
 	for (unsigned i = 0; i < dp->nqueues; i++) {
 		virtq_stop(&dp->queue[i].vq);
 		dp->queue[i].line = (struct irq_line){ .fd = -1 };
@@ -84,26 +85,40 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 	}
 }
 
+static int carry_out(struct blk_dataplane *dp, const struct blk_command *cmd)
+{
+	switch (cmd->type) {
+	case BLK_CMD_START:
+		return start(dp, cmd);
+	case BLK_CMD_SET_WCE:
+		dp->writeback = cmd->writeback;
+		return 0;
+	case BLK_CMD_RESUME:
+		dp->paused = false;
+		dataplane_go_on(dp);
+		return 0;
+	case BLK_CMD_THROTTLE:
+		dataplane_set_limits(dp, &cmd->throttle);
+		return 0;
+	case BLK_CMD_SET_ON_ERROR:
+		dp->on_error = cmd->on_error;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
 /* Carries out a new command, or begins to. */
 static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 {
 	const struct blk_command *cmd = &dp->mailbox[id].command;
-	int ret = 0;
 
 	if (must_drain(dp, cmd)) {
 		dp->draining = true;
 		dp->pending[id] = cmd;
 		return;
 	}
-	if (cmd->type == BLK_CMD_START)
-		ret = start(dp, cmd);
-	else if (cmd->type == BLK_CMD_RESUME)
-		dp->paused = false;
-	else if (cmd->type == BLK_CMD_THROTTLE)
-		dataplane_set_limits(dp, &cmd->throttle);
-	else
-		dp->writeback = cmd->writeback;
-	blk_mailbox_answer(&dp->mailbox[id], ret);
+	blk_mailbox_answer(&dp->mailbox[id], carry_out(dp, cmd));
 }
 
 static bool take_commands(struct blk_dataplane *dp)
@@ -125,10 +140,16 @@ static bool has_written(const struct blk_dataplane *dp)
 	       atomic_load_explicit(&n[BLK_OP_DISCARD], memory_order_relaxed);
 }
 
+/* Also in part: what has not completed is sent on, but not what of it was done before. */
+static bool may_be_dirty(const struct blk_dataplane *dp)
+{
+	return has_written(dp) || dp->failed.first;
+}
+
 /*
  * Makes durable what no FLUSH will: the guest is at its end, or has just said that it sends none
  * from now on (WCE = 0) and takes every completed write for durable, the earlier ones, too. Blocks
- * this very thread, which has nothing else to do: nothing is in flight and nothing is taken.
+ * this very thread, which has nothing else to do: nothing is with an engine and nothing is taken.
  */
 static void sync_image(struct blk_dataplane *dp)
 {
@@ -136,7 +157,7 @@ static void sync_image(struct blk_dataplane *dp)
 
 	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE)
 		return;
-	if (!has_written(dp) || dataplane_has_lost(dp))
+	if (!may_be_dirty(dp) || dataplane_has_lost(dp))
 		return;
 	ret = blk_blocking_sync(dp->be);
 	if (ret)
@@ -169,12 +190,12 @@ static void refuse_commands(struct blk_dataplane *dp)
 		blk_mailbox_answer(&dp->mailbox[BLK_BOX_GUEST], -ESHUTDOWN);
 }
 
-/* Ends the commands that waited for the last request that an engine has: a RESET of the guest's may have come
- * while control waits for a pause. */
-static void finish_commands(struct blk_dataplane *dp)
+/* Ends the commands that waited for the last request with an engine: a RESET of the guest's may have
+ * come while control waits for a pause. */
+static bool finish_commands(struct blk_dataplane *dp)
 {
-	if (!dp->draining || dp->in_flight != dp->parked)
-		return;
+	if (!dp->draining || !dataplane_drained(dp))
+		return false;
 	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
 		if (!dp->pending[id])
 			continue;
@@ -185,6 +206,7 @@ static void finish_commands(struct blk_dataplane *dp)
 		blk_mailbox_answer(&dp->mailbox[id], 0);
 	}
 	dp->draining = false;
+	return true;
 }
 
 /*
@@ -253,7 +275,7 @@ void *dataplane_run(void *arg)
 	while (!dp->quit) {
 		did = take_commands(dp);
 		did |= dataplane_poll_once(dp);
-		finish_commands(dp);
+		did |= finish_commands(dp);
 		if (!did && !dp->quit && !dataplane_look(dp) && ask_for_kicks(dp))
 			sleep_until_event(dp);
 	}

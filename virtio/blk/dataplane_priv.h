@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of the dataplane, shared by dataplane.c (main's side) and the thread's dataplane_*.c. */
+/* The inside of the dataplane, shared by dataplane.c (main's side) and dataplane_*.c (the thread). */
 #ifndef MVMM_BLK_DATAPLANE_PRIV_H
 #define MVMM_BLK_DATAPLANE_PRIV_H
 
@@ -7,6 +7,7 @@
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/dataplane.h"
 #include "virtio/blk/poller.h"
+#include "virtio/blk/request_list.h"
 #include "virtio/blk/throttle.h"
 #include "virtio/blk/thread.h"
 
@@ -38,6 +39,7 @@ struct blk_dataplane {
 	unsigned depth;
 	bool native; /* READ, WRITE and FLUSH go by Linux AIO; the rest, and all else, to workers */
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
+	int event_fd;	     /* the config's */
 	struct iovec *spill; /* depth tables of VIRTQ_MAX_CHAIN entries, touched when needed */
 	size_t mapped;	     /* bytes of this very mapping */
 	struct blk_thread thread;
@@ -51,7 +53,8 @@ struct blk_dataplane {
 	bool started;  /* between START and RESET */
 	bool paused;   /* between PAUSE and RESUME */
 	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
-	bool draining; /* one of `pending` waits for in_flight to be 0 */
+	bool stopped;  /* by a failed request and on-error=, until RESUME or RESET */
+	bool draining; /* one of `pending` waits until all in flight is parked */
 	bool quit;
 	unsigned first_queue; /* where the next pass over the rings begins */
 	bool notify_on;	      /* the driver was asked to kick */
@@ -59,9 +62,12 @@ struct blk_dataplane {
 	bool try_cached;      /* READs may be tried in the host's page cache first */
 	const struct blk_command *pending[BLK_BOX_COUNT]; /* taken, to be ended when drained */
 	unsigned in_flight; /* requests taken from a ring and not given back */
-	unsigned parked;    /* of them, those that no engine has */
-	bool throttled;	    /* some limit is set, or some request still waits for one */
-	uint64_t timer_at;  /* what timer_fd is set to */
+	unsigned
+		parked; /* of them, in lists of ours: see dataplane_failed.c, dataplane_throttle.c */
+	struct blk_request_list failed;
+	enum disk_on_error on_error;
+	bool throttled;	   /* some limit is set, or some request still waits for one */
+	uint64_t timer_at; /* what timer_fd is set to */
 	struct blk_line line[THROTTLE_DIRS];
 	struct throttle throttle;
 	struct blk_poller poller;
@@ -99,16 +105,44 @@ static inline void dataplane_sync_failed(struct blk_dataplane *dp, int error)
 	atomic_store_explicit(&dp->stats.sync_errno, -error, memory_order_relaxed);
 }
 
-/* True when requests may be taken from the rings. */
+/* True when requests may be taken from the rings, and parked ones sent. */
 static inline bool dataplane_serving(const struct blk_dataplane *dp)
 {
-	return dp->started && !dp->paused && !dp->broken && !dp->draining;
+	return dp->started && !dp->paused && !dp->stopped && !dp->broken && !dp->draining;
 }
 
 static inline bool dataplane_has_request(const struct blk_dataplane *dp)
 {
 	return dp->free || dp->fresh < dp->depth;
 }
+
+static inline bool dataplane_drained(const struct blk_dataplane *dp)
+{
+	return dp->in_flight == dp->parked;
+}
+
+static inline void dataplane_put(struct blk_dataplane *dp, struct blk_request *req)
+{
+	req->next = dp->free;
+	dp->free = req;
+}
+
+/* ---- dataplane_failed.c ---- */
+
+/* The host failed it. True: on-error= has it parked; false: the guest is to be told. */
+bool dataplane_keep_failed(struct blk_dataplane *dp, struct blk_request *req, int error);
+
+/* Serving: sends them again, if there are any. */
+bool dataplane_send_failed(struct blk_dataplane *dp);
+
+/* RESUME: not stopped any more. */
+void dataplane_go_on(struct blk_dataplane *dp);
+
+/* RESET, QUIT: they are forgotten. */
+void dataplane_forget_failed(struct blk_dataplane *dp);
+
+/* dataplane_io.c: a request, or what is left of one, goes to an engine. */
+void dataplane_start(struct blk_dataplane *dp, struct blk_request *req);
 
 /*
  * One pass over all work there is, commands apart: takes requests from the rings, submits, reaps,

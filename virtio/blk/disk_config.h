@@ -19,6 +19,13 @@ enum disk_aio {
 	DISK_AIO_THREADS, /* a pool of blocking workers */
 };
 
+/* What a READ or WRITE that the host fails is to the guest. */
+enum disk_on_error {
+	DISK_ON_ERROR_REPORT, /* an error */
+	DISK_ON_ERROR_STOP,   /* nothing: the disk stops, and tries again when it is resumed */
+	DISK_ON_ERROR_ENOSPC, /* the same, but only when there is no space left; else an error */
+};
+
 #define DISK_AUTO -1 /* not given: the default, with a fallback and a notice where needed */
 
 struct disk_config {
@@ -32,6 +39,7 @@ struct disk_config {
 	unsigned aio_depth;   /* 128, at most 256 */
 	unsigned block_size;  /* 512 or 4096 */
 	unsigned poll_max_us; /* 50; how long the thread may look for work before it sleeps */
+	int on_error;	      /* enum disk_on_error */
 	int cpu;	      /* host CPU for the disk's thread; -1: any */
 	struct throttle_limits limits;
 	char group[THROTTLE_GROUP_NAME]; /* of disks that share the limits; empty: none */

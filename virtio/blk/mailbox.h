@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "virtio/blk/disk_config.h"
 #include "virtio/blk/throttle_limits.h"
 #include "virtio/virtqueue.h"
 #include "vmm/irq.h"
@@ -25,13 +26,15 @@
 enum blk_command_type {
 	/* The guest's. */
 	BLK_CMD_START,	 /* serve these queues; refused (-EBUSY) before a RESET of the last ones */
-	BLK_CMD_RESET,	 /* answered when nothing is in flight; forgets queues and lines */
+	BLK_CMD_RESET,	 /* answered when drained; forgets queues, lines and parked requests */
 	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; going to 0 drains and syncs first */
 	/* Control's. */
-	BLK_CMD_PAUSE,	  /* answered when nothing is in flight; outlasts START and RESET */
-	BLK_CMD_RESUME,	  /* serve again, and look at all queues once: kicks may have been missed */
+	BLK_CMD_PAUSE,	/* answered when drained: all in flight is parked; outlasts START, RESET */
+	BLK_CMD_RESUME, /* serve again, with parked requests and a look at all queues; also after a
+			 * stop by on-error= */
+	BLK_CMD_QUIT,	/* like RESET, then a sync, and the thread ends */
 	BLK_CMD_THROTTLE, /* these limits from now on, for those that wait as well */
-	BLK_CMD_QUIT,	  /* like RESET, then a sync, and the thread ends */
+	BLK_CMD_SET_ON_ERROR,
 };
 
 enum blk_mailbox_id { BLK_BOX_GUEST, BLK_BOX_CONTROL, BLK_BOX_COUNT };
@@ -48,8 +51,9 @@ struct blk_queue_setup {
 
 struct blk_command {
 	enum blk_command_type type;
-	bool writeback;	   /* START, SET_WCE: a volatile cache is allowed, FLUSH makes durable */
-	uint64_t features; /* START: negotiated */
+	bool writeback; /* START, SET_WCE: a volatile cache is allowed, FLUSH makes durable */
+	enum disk_on_error on_error; /* SET_ON_ERROR */
+	uint64_t features;	     /* START: negotiated */
 	struct irq_line config_line;
 	struct throttle_limits throttle; /* THROTTLE */
 	_Atomic uint32_t *status;	 /* START: where NEEDS_RESET goes when a ring is broken */

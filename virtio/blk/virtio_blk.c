@@ -179,7 +179,7 @@ static void disk_name(char *name, size_t size, unsigned index)
 	snprintf(name, size, "vd%s", &letters[n]);
 }
 
-static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
+static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config, int event_fd,
 			    const struct blk_hooks *hooks, struct error *err)
 {
 	const char *id = blk->serial[0] ? blk->serial : blk->dev.name;
@@ -195,6 +195,8 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.poll_max_us = config->poll_max_us,
 		.name = thread,
 		.serial = blk->serial,
+		.on_error = config->on_error,
+		.event_fd = event_fd,
 		.hooks = hooks,
 		.limits = &blk->group->limits,
 		.buckets = &blk->group->buckets,
@@ -241,7 +243,7 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	blk->dev.opaque = blk;
 	disk_name(blk->dev.name, sizeof(blk->dev.name), place->index);
 	fill_config(blk, config->queue_size);
-	ret = create_dataplane(blk, config, place->hooks, err);
+	ret = create_dataplane(blk, config, place->event_fd, place->hooks, err);
 	if (ret)
 		virtio_dev_destroy(&blk->dev);
 	return ret;
@@ -318,6 +320,21 @@ int virtio_blk_pause(struct virtio_blk *blk)
 int virtio_blk_resume(struct virtio_blk *blk)
 {
 	return post(blk, BLK_CMD_RESUME);
+}
+
+int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_SET_ON_ERROR, .on_error = on_error };
+
+	return blk_dataplane_post(blk->dataplane, &cmd);
+}
+
+bool virtio_blk_stopped(const struct virtio_blk *blk, int *code)
+{
+	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
+
+	*code = atomic_load_explicit(&stats->stopped, memory_order_relaxed);
+	return *code;
 }
 
 int virtio_blk_answer(struct virtio_blk *blk, int *result)

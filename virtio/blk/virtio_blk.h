@@ -32,6 +32,7 @@ struct virtio_blk_place {
 	unsigned index;	 /* its name: vda, vdb, ... */
 	unsigned nvcpus; /* for the default number of queues */
 	int stop_fd;	 /* ends every wait for the dataplane */
+	int event_fd;	 /* an eventfd to ring when on-error= stops the disk; -1: none */
 	const struct guest_memory *mem;
 	const struct blk_hooks *hooks; /* copied; NULL: none */
 	struct throttle_group *group;  /* outlives the disk, as does `mem` */
@@ -58,11 +59,16 @@ void virtio_blk_watch(struct virtio_blk *blk);
  */
 int virtio_blk_pause(struct virtio_blk *blk);
 int virtio_blk_resume(struct virtio_blk *blk);
+int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error);
 
 /* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
  * then, until virtio_blk_answer() is called. Main. */
 int virtio_blk_answer(struct virtio_blk *blk, int *result);
 int virtio_blk_answer_fd(const struct virtio_blk *blk);
+
+/* Whether on-error= has stopped the disk, which goes on when it is resumed; with *code, the errno of
+ * the request that did. Any thread; event_fd says when to look. */
+bool virtio_blk_stopped(const struct virtio_blk *blk, int *code);
 
 /* Live, as long as the disk; any thread. */
 const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk);

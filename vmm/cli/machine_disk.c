@@ -36,6 +36,7 @@ static int init_blk(struct machine *m, struct machine_disk *disk, struct error *
 		.index = disk->index,
 		.nvcpus = m->opt->cpus,
 		.stop_fd = m->vm.stop_fd,
+		.event_fd = m->vm.event_fd,
 		.mem = &m->vm.mem,
 		.hooks = &hooks,
 	};
