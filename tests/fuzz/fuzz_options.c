@@ -138,6 +138,8 @@ static void check_disk(const struct disk_config *disk)
 	fuzz_check(disk->poll_max_us <= 10000, "poll-max-us %u", disk->poll_max_us);
 	fuzz_check(disk->block_size == 512 || disk->block_size == 4096, "block-size %u",
 		   disk->block_size);
+	fuzz_check(disk->on_error >= DISK_ON_ERROR_REPORT && disk->on_error <= DISK_ON_ERROR_ENOSPC,
+		   "on-error");
 	fuzz_check(disk->cpu >= -1 && disk->cpu < 1024, "cpu %d", disk->cpu);
 	fuzz_check(memchr(disk->group, '\0', sizeof(disk->group)), "a group without an end");
 	for (unsigned i = 0; i < THROTTLE_KINDS; i++) {
@@ -191,9 +193,11 @@ static void check_round_trip(const struct disk_config *disk)
 	struct disk_config again;
 	struct error err;
 
-	to += sprintf(to, ",queue-size=%u,aio-depth=%u,poll-max-us=%u,block-size=%u,readonly=%s",
+	to += sprintf(to,
+		      ",queue-size=%u,aio-depth=%u,poll-max-us=%u,block-size=%u,readonly=%s,on-"
+		      "error=%s",
 		      disk->queue_size, disk->aio_depth, disk->poll_max_us, disk->block_size,
-		      disk->readonly ? "on" : "off");
+		      disk->readonly ? "on" : "off", disk_on_error_names[disk->on_error]);
 	if (disk->serial[0])
 		to = put_doubled(to + sprintf(to, ",serial="), disk->serial);
 	if (disk->cache != DISK_AUTO)
@@ -214,6 +218,7 @@ static void check_round_trip(const struct disk_config *disk)
 			   again.queue_size == disk->queue_size &&
 			   again.aio_depth == disk->aio_depth &&
 			   again.block_size == disk->block_size &&
+			   again.on_error == disk->on_error &&
 			   again.poll_max_us == disk->poll_max_us && again.cpu == disk->cpu &&
 			   same_limits(&again, disk),
 		   "'%s' is another disk", text);

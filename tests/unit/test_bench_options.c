@@ -118,6 +118,7 @@ static void memory_holds_every_buffer(void **state)
 static void nonsense_is_refused_by_name(void **state)
 {
 	refuse("", "--disk FILE is required");
+	refuse("--disk d,on-error=enospc", "on-error=enospc goes with --control");
 	refuse("--disk d --rw trim", "--rw 'trim'");
 	refuse("--disk d --bs 0", "--bs '0'");
 	refuse("--disk d --bs 1000", "--bs '1000'");

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include "vmm/cli/disk_option.h"
 
 static struct disk_config parse(const char *text)
@@ -35,6 +37,7 @@ static void a_path_alone_gets_the_defaults(void **state)
 	assert_int_equal(disk.poll_max_us, 50);
 	assert_int_equal(disk.block_size, 512);
 	assert_int_equal(disk.cpu, -1);
+	assert_int_equal(disk.on_error, DISK_ON_ERROR_REPORT);
 	assert_false(throttle_limits_any(&disk.limits));
 	assert_string_equal(disk.group, "");
 	disk_config_free(&disk);
@@ -42,8 +45,9 @@ static void a_path_alone_gets_the_defaults(void **state)
 
 static void every_key_is_stored(void **state)
 {
-	struct disk_config disk = parse("a,readonly,serial=S-1,cache=none,aio=native,queues=3,"
-					"queue-size=64,aio-depth=7,block-size=4096,cpu=0");
+	struct disk_config disk =
+		parse("a,readonly,serial=S-1,cache=none,aio=native,queues=3,"
+		      "queue-size=64,aio-depth=7,block-size=4096,cpu=0,on-error=enospc");
 
 	assert_true(disk.readonly);
 	assert_string_equal(disk.serial, "S-1");
@@ -54,7 +58,22 @@ static void every_key_is_stored(void **state)
 	assert_int_equal(disk.aio_depth, 7);
 	assert_int_equal(disk.block_size, 4096);
 	assert_int_equal(disk.cpu, 0);
+	assert_int_equal(disk.on_error, DISK_ON_ERROR_ENOSPC);
 	disk_config_free(&disk);
+}
+
+/* Nobody else could let it go on. */
+static void a_disk_that_stops_needs_a_control_socket(void **state)
+{
+	struct disk_config report = parse("a,on-error=report"), stop = parse("b,on-error=stop");
+	struct error err;
+
+	assert_int_equal(disk_option_check_control(&report, NULL, &err), 0);
+	assert_int_equal(disk_option_check_control(&stop, "/run/vm.sock", &err), 0);
+	assert_int_equal(disk_option_check_control(&stop, NULL, &err), -EINVAL);
+	assert_string_equal(err.text, "--disk 'b': on-error=stop goes with --control only");
+	disk_config_free(&report);
+	disk_config_free(&stop);
 }
 
 static void limits_are_stored(void **state)
@@ -151,6 +170,8 @@ static void bad_values_are_refused_by_name(void **state)
 		{ "a,aio-depth=257", { "aio-depth", "256" } },
 		{ "a,poll-max-us=10001", { "poll-max-us", "10000" } },
 		{ "a,block-size=1024", { "block-size", "4096" } },
+		{ "a,on-error=ignore", { "on-error", "'ignore'", "enospc" } },
+		{ "a,on-error", { "on-error", "stop" } },
 		{ "a,cpu=-1", { "cpu", "'-1'" } },
 		{ "a,cpu=1024", { "cpu", "1023" } },
 		{ "a,cache=writeback,aio=native", { "native", "cache=none" } },
@@ -190,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_path_alone_gets_the_defaults),
 		cmocka_unit_test(every_key_is_stored),
+		cmocka_unit_test(a_disk_that_stops_needs_a_control_socket),
 		cmocka_unit_test(limits_are_stored),
 		cmocka_unit_test(every_limit_has_its_keys),
 		cmocka_unit_test(doubled_commas_are_one_comma),

@@ -150,6 +150,8 @@ static void mistakes_are_named(void **state)
 		{ "--kernel k --cpus 255", { "--cpus", "'255'", "254" } },
 		{ "--kernel k --cpus two", { "--cpus", "two" } },
 		{ "--kernel k --disk a,x", { "--disk", "'x'" } },
+		{ "--kernel k --disk a --disk b,on-error=stop",
+		  { "'b'", "on-error", "--control" } },
 		{ "--kernel k --transport usb", { "--transport", "usb", "mmio" } },
 		{ "--kernel k --mmio-cmdline", { "--mmio-cmdline", "--transport mmio" } },
 		{ "--kernel k --mmio-isr page", { "--mmio-isr", "--transport mmio" } },

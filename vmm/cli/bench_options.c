@@ -144,6 +144,8 @@ static int check_together(struct bench_options *opt, struct error *err)
 				  "--depth %u, --bs %u, %u disks: need more than 3G of guest "
 				  "memory",
 				  opt->depth, opt->bs, run->ndisks);
+	if (run_check_disks(run, err))
+		return -EINVAL;
 	return run_check_mmio_isr(run, err);
 }
 

@@ -19,6 +19,13 @@
 #define MAX_POLL     10000
 #define DEFAULT_POLL 50 /* some wake-ups, less than most devices take */
 
+const char *const disk_on_error_names[] = {
+	[DISK_ON_ERROR_REPORT] = "report",
+	[DISK_ON_ERROR_STOP] = "stop",
+	[DISK_ON_ERROR_ENOSPC] = "enospc",
+	NULL,
+};
+
 struct disk_key {
 	const char *name;
 	const char *allowed; /* for the message */
@@ -94,6 +101,11 @@ static int set_aio(struct disk_config *disk, const char *value)
 	return set_choice(value, names, &disk->aio);
 }
 
+static int set_on_error(struct disk_config *disk, const char *value)
+{
+	return set_choice(value, disk_on_error_names, &disk->on_error);
+}
+
 static int set_queues(struct disk_config *disk, const char *value)
 {
 	return set_unsigned(value, 1, MAX_QUEUES, &disk->queues);
@@ -162,6 +174,7 @@ static const struct disk_key disk_keys[] = {
 	{ "aio-depth", "1 to 256", false, set_aio_depth },
 	{ "poll-max-us", "0 to 10000", false, set_poll_max },
 	{ "block-size", "512, 4096", false, set_block_size },
+	{ "on-error", "report, stop, enospc", false, set_on_error },
 	{ "cpu", "0 to 1023", false, set_cpu },
 	{ "group", "1 to 31 printable characters", false, set_group },
 	{ NULL, NULL, false, NULL },
@@ -221,7 +234,7 @@ static int set_field(struct disk_config *disk, char *field, const char *text, st
 		return error_setx(err, EINVAL,
 				  "--disk '%s': unknown key '%s' (known: readonly, serial, cache, "
 				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, "
-				  "cpu, iops, bps, ..., group)",
+				  "on-error, cpu, iops, bps, ..., group)",
 				  text, field);
 	if (!value && !key->flag)
 		return error_setx(err, EINVAL, "--disk '%s': %s needs a value: %s", text, field,
@@ -283,6 +296,15 @@ int disk_option_parse(const char *text, struct disk_config *disk, struct error *
 		disk_config_free(disk);
 	free(copy);
 	return ret;
+}
+
+int disk_option_check_control(const struct disk_config *disk, const char *control,
+			      struct error *err)
+{
+	if (control || disk->on_error == DISK_ON_ERROR_REPORT)
+		return 0;
+	return error_setx(err, EINVAL, "--disk '%s': on-error=%s goes with --control only",
+			  disk->path, disk_on_error_names[disk->on_error]);
 }
 
 void disk_config_free(struct disk_config *disk)

@@ -19,12 +19,22 @@
 	"aio-depth=N       requests in flight, default 128\n"                                      \
 	"poll-max-us=N     time to poll before sleeping, default 50\n"                             \
 	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
+	"on-error=WHAT     the host fails I/O: report (default) it to the guest,\n"                \
+	"                  stop until resumed, enospc: stop if there is no space\n"                \
 	"cpu=N             host CPU for the disk's thread\n" THROTTLE_OPTION_HELP                  \
 	"Write a comma inside PATH or a value twice."
 
 /* Fills every field, defaults included. The path is allocated; on error nothing is. 0, -EINVAL or
  * -ENOMEM; the message names the key, the value and what is allowed. */
 int disk_option_parse(const char *text, struct disk_config *disk, struct error *err);
+
+/* A disk that stops needs someone who can resume it. 0 or -EINVAL. */
+int disk_option_check_control(const struct disk_config *disk, const char *control,
+			      struct error *err);
+
+/* By enum disk_on_error, then NULL. */
+extern const char *const disk_on_error_names[];
+
 void disk_config_free(struct disk_config *disk);
 
 #endif

@@ -319,6 +319,14 @@ const struct command_spec run_command = {
 		"On a terminal: Ctrl-A x quits, Ctrl-A h shows more keys.\n",
 };
 
+int run_check_disks(const struct run_options *opt, struct error *err)
+{
+	for (unsigned i = 0; i < opt->ndisks; i++)
+		if (disk_option_check_control(&opt->disk[i], opt->control, err))
+			return -EINVAL;
+	return 0;
+}
+
 int run_check_mmio_isr(const struct run_options *opt, struct error *err)
 {
 	if (opt->mmio_isr && opt->transport != TRANSPORT_MMIO)
@@ -335,6 +343,8 @@ static int check_together(const struct run_options *opt, struct error *err)
 				  "--hugepages goes with --memory in steps of 2M only");
 	if (opt->mmio_cmdline && opt->transport != TRANSPORT_MMIO)
 		return error_setx(err, EINVAL, "--mmio-cmdline goes with --transport mmio only");
+	if (run_check_disks(opt, err))
+		return -EINVAL;
 	return run_check_mmio_isr(opt, err);
 }
 

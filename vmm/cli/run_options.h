@@ -94,6 +94,9 @@ int run_set_verbose(void *into, const char *value, struct error *err);
 	"threads give up what they do not need: as far as the\n"                                   \
 	"host can (on, the default), not at all, or all of it"
 
+/* A disk that stops on errors needs --control: -EINVAL. */
+int run_check_disks(const struct run_options *opt, struct error *err);
+
 /* --mmio-isr without --transport mmio: -EINVAL. */
 int run_check_mmio_isr(const struct run_options *opt, struct error *err);
 
