@@ -106,10 +106,16 @@ static void pool_finish(struct blk_pool *pool, struct blk_request *req)
 		return;
 }
 
+static const struct block_backend *file_of(const struct blk_pool *pool,
+					   const struct blk_request *req)
+{
+	return req->be ? req->be : pool->be;
+}
+
 /* Asks the host to make data of its page cache durable. Direct I/O leaves none there. */
 static bool syncs(const struct blk_pool *pool, const struct blk_request *req)
 {
-	if (pool->be->direct)
+	if (file_of(pool, req)->direct)
 		return false;
 	if (req->op == BLK_OP_FLUSH)
 		return true;
@@ -151,7 +157,7 @@ static void *worker_run(void *arg)
 		if (syncs(pool, req))
 			req->result = execute_sync(pool, req, worker->bounce);
 		else
-			req->result = blk_blocking_execute(req, pool->be, worker->bounce);
+			req->result = blk_blocking_execute(req, file_of(pool, req), worker->bounce);
 		pool_finish(pool, req);
 	}
 	return NULL;

@@ -35,11 +35,10 @@ void blk_copy_begin(struct blk_copy *copy, uint64_t chunk)
  * older data could arrive last. One of a BACKUP is never marked again. */
 bool blk_copy_was_read(struct blk_copy *copy, uint64_t chunk, bool zeroes)
 {
-	const uint64_t bit = 1ULL << chunk % 64;
-	const bool write = !zeroes || copy->filled[chunk / 64] & bit;
+	const bool write = !zeroes || blk_copy_has_filled(copy, chunk);
 
 	if (write)
-		copy->filled[chunk / 64] |= bit;
+		copy->filled[chunk / 64] |= 1ULL << chunk % 64;
 	if (!write || copy->mode == BLK_COPY_BACKUP)
 		blk_chunks_release(&copy->chunks, chunk);
 	copy->pending -= !write;

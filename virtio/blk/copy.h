@@ -60,6 +60,12 @@ bool blk_copy_must_wait(const struct blk_copy *copy, uint64_t offset, uint64_t l
 /* The copier begins to read `chunk`: of blk_chunks_next(), or one that a write waits for. */
 void blk_copy_begin(struct blk_copy *copy, uint64_t chunk);
 
+/* Whether the target was given this chunk before, or may hold anything: it has blocks there. */
+static inline bool blk_copy_has_filled(const struct blk_copy *copy, uint64_t chunk)
+{
+	return copy->filled[chunk / 64] >> chunk % 64 & 1;
+}
+
 /* It has read it. False: it is done with it, because both hold zeroes. True: it is to be written. */
 bool blk_copy_was_read(struct blk_copy *copy, uint64_t chunk, bool zeroes);
 

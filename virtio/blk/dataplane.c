@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "virtio/blk/dataplane_priv.h"
+#include "virtio/blk/job_priv.h"
 
 /* One mapping for the struct, the requests and their spill tables: most of it is never touched, and
  * what is not touched costs nothing. */
@@ -233,6 +234,21 @@ int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *comma
 int blk_dataplane_post(struct blk_dataplane *dp, const struct blk_command *command)
 {
 	return blk_mailbox_post(&dp->mailbox[BLK_BOX_CONTROL], command);
+}
+
+int blk_dataplane_start_job(struct blk_dataplane *dp, struct blk_job *job)
+{
+	const struct blk_command cmd = {
+		.type = BLK_CMD_JOB_START,
+		.job = job,
+		.drain = job->copy.mode == BLK_COPY_BACKUP,
+	};
+	int ret;
+
+	ret = watch(dp, job->pool.event_fd, EVENT_JOB);
+	if (!ret)
+		ret = watch(dp, job->timer_fd, EVENT_JOB);
+	return ret ? ret : blk_dataplane_post(dp, &cmd);
 }
 
 int blk_dataplane_answer(struct blk_dataplane *dp, int *result)

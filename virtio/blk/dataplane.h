@@ -74,6 +74,12 @@ int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_
 int blk_dataplane_send(struct blk_dataplane *dp, const struct blk_command *command, int stop_fd,
 		       int timeout_ms);
 
+struct blk_job;
+
+/* Posts BLK_CMD_JOB_START, and has the thread woken by the job. On an error, also one of the answer,
+ * the job is the caller's as before. Main. */
+int blk_dataplane_start_job(struct blk_dataplane *dp, struct blk_job *job);
+
 /*
  * Control's commands without waiting: storage may take its time. Main; see blk_mailbox_post() and
  * blk_mailbox_poll(). The descriptor is for main's loop: blk_dataplane_answer() empties it.

@@ -78,6 +78,8 @@ void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req)
 /* `error`: 0, or the host's -errno. */
 static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
+	if (dp->job)
+		dataplane_job_write_ended(dp, req);
 	if (!error)
 		complete(dp, req, VIRTIO_BLK_S_OK);
 	else if (!dataplane_keep_failed(dp, req, error))
@@ -156,13 +158,20 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 
 /* What a request promises is decided when it goes: it may have waited for long. One that cannot keep
  * its promise could not at a second try either, whatever on-error= says. */
-void dataplane_start(struct blk_dataplane *dp, struct blk_request *req)
+static void go(struct blk_dataplane *dp, struct blk_request *req)
 {
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	if (promises(req) && dataplane_has_lost(dp))
 		fail(dp, req, -EIO);
 	else
 		dispatch(dp, req);
+}
+
+/* A request begins: who must wait for the job does so here, and once. */
+void dataplane_start(struct blk_dataplane *dp, struct blk_request *req)
+{
+	if (!dp->job || !dataplane_job_takes(dp, req))
+		go(dp, req);
 }
 
 static void begin(struct blk_dataplane *dp, unsigned queue)
@@ -415,6 +424,19 @@ static void publish(struct blk_dataplane *dp)
 	}
 }
 
+/* The job's turn: it comes before the submission, for the writes that it lets go. */
+static bool step_job(struct blk_dataplane *dp)
+{
+	bool did = dataplane_job_step(dp);
+	struct blk_request *req;
+
+	while (dp->job && (req = dataplane_job_next(dp))) {
+		go(dp, req);
+		did = true;
+	}
+	return did;
+}
+
 bool dataplane_poll_once(struct blk_dataplane *dp)
 {
 	bool did = false;
@@ -426,6 +448,8 @@ bool dataplane_poll_once(struct blk_dataplane *dp)
 			did |= start_due(dp);
 		did |= drain_queues(dp);
 	}
+	if (dp->job)
+		did |= step_job(dp);
 	did |= submit(dp);
 	if (dp->native)
 		did |= reap_native(dp);

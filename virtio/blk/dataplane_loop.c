@@ -28,6 +28,7 @@ static void stop_queues(struct blk_dataplane *dp)
 		dp->queue[i].line = (struct irq_line){ .fd = -1 };
 	}
 	dataplane_forget_lines(dp);
+	dataplane_job_forget(dp);
 	dp->config_line = (struct irq_line){ .fd = -1 };
 	dp->started = false;
 	dp->broken = false;
@@ -80,6 +81,8 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 		return true;
 	case BLK_CMD_SET_WCE:
 		return dp->writeback && !cmd->writeback;
+	case BLK_CMD_JOB_START:
+		return cmd->drain;
 	default:
 		return false;
 	}
@@ -104,7 +107,7 @@ static int carry_out(struct blk_dataplane *dp, const struct blk_command *cmd)
 		dp->on_error = cmd->on_error;
 		return 0;
 	default:
-		return -EINVAL;
+		return dataplane_job_command(dp, cmd);
 	}
 }
 
@@ -113,6 +116,8 @@ static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 {
 	const struct blk_command *cmd = &dp->mailbox[id].command;
 
+	if (cmd->type == BLK_CMD_QUIT)
+		dataplane_job_quit(dp);
 	if (must_drain(dp, cmd)) {
 		dp->draining = true;
 		dp->pending[id] = cmd;
@@ -164,9 +169,11 @@ static void sync_image(struct blk_dataplane *dp)
 		dataplane_sync_failed(dp, ret);
 }
 
-static void finish_command(struct blk_dataplane *dp, const struct blk_command *cmd)
+static int finish_command(struct blk_dataplane *dp, const struct blk_command *cmd)
 {
 	switch (cmd->type) {
+	case BLK_CMD_JOB_START:
+		return dataplane_job_command(dp, cmd);
 	case BLK_CMD_PAUSE:
 		dp->paused = true;
 		break;
@@ -181,6 +188,7 @@ static void finish_command(struct blk_dataplane *dp, const struct blk_command *c
 	default:
 		stop_queues(dp);
 	}
+	return 0;
 }
 
 /* Nobody is to wait for a thread that has ended: a guest's command came too late for it. */
@@ -194,16 +202,22 @@ static void refuse_commands(struct blk_dataplane *dp)
  * come while control waits for a pause. */
 static bool finish_commands(struct blk_dataplane *dp)
 {
+	const struct blk_command *control = dp->pending[BLK_BOX_CONTROL];
+	int ret;
+
 	if (!dp->draining || !dataplane_drained(dp))
+		return false;
+	/* A job has buffers of its own with the host. */
+	if (dp->job && control && control->type == BLK_CMD_QUIT)
 		return false;
 	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
 		if (!dp->pending[id])
 			continue;
-		finish_command(dp, dp->pending[id]);
+		ret = finish_command(dp, dp->pending[id]);
 		dp->pending[id] = NULL;
 		if (dp->quit)
 			refuse_commands(dp);
-		blk_mailbox_answer(&dp->mailbox[id], 0);
+		blk_mailbox_answer(&dp->mailbox[id], ret);
 	}
 	dp->draining = false;
 	return true;

@@ -44,7 +44,8 @@ static bool work_waits(const struct blk_dataplane *dp)
 {
 	return rings_have_work(dp) ||
 	       (dp->native && dp->aio.ring && aio_ring_has_events(dp->aio.ring)) ||
-	       blk_pool_has_done(&dp->pool) || blk_bell_has_rung(&dp->bell);
+	       blk_pool_has_done(&dp->pool) || (dp->job && dataplane_job_has_work(dp)) ||
+	       blk_bell_has_rung(&dp->bell);
 }
 
 /* One tick. */

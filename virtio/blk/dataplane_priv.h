@@ -55,6 +55,7 @@ struct blk_dataplane {
 	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
 	bool stopped;  /* by a failed request and on-error=, until RESUME or RESET */
 	bool draining; /* one of `pending` waits until all in flight is parked */
+	bool held;     /* by the job: source and target are to be equal */
 	bool quit;
 	unsigned first_queue; /* where the next pass over the rings begins */
 	bool notify_on;	      /* the driver was asked to kick */
@@ -70,6 +71,7 @@ struct blk_dataplane {
 	uint64_t timer_at; /* what timer_fd is set to */
 	struct blk_line line[THROTTLE_DIRS];
 	struct throttle throttle;
+	struct blk_job *job; /* NULL: none */
 	struct blk_poller poller;
 	bool owes_cpu;	/* an interrupt of ours waits for a kernel thread of this CPU */
 	uint64_t dirty; /* queues with used elements the guest cannot see yet */
@@ -108,7 +110,8 @@ static inline void dataplane_sync_failed(struct blk_dataplane *dp, int error)
 /* True when requests may be taken from the rings, and parked ones sent. */
 static inline bool dataplane_serving(const struct blk_dataplane *dp)
 {
-	return dp->started && !dp->paused && !dp->stopped && !dp->broken && !dp->draining;
+	return dp->started && !dp->paused && !dp->stopped && !dp->broken && !dp->draining &&
+	       !dp->held;
 }
 
 static inline bool dataplane_has_request(const struct blk_dataplane *dp)
@@ -173,6 +176,32 @@ void dataplane_set_timer(struct blk_dataplane *dp);
 void dataplane_set_limits(struct blk_dataplane *dp, const struct throttle_limits *limits);
 void dataplane_forget_lines(struct blk_dataplane *dp);
 
+/* ---- dataplane_job.c; but for the last three, only with a job ---- */
+
+/* A request on its way to the engine. True: it is parked until the job lets it go. */
+bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req);
+
+/* The engine has ended a request, well or not, before anybody is told. */
+void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_request *req);
+
+/* One that the job lets go, on its way to the engine; NULL: no more for now. */
+struct blk_request *dataplane_job_next(struct blk_dataplane *dp);
+
+/* One pass over all the job has to do. True when it did anything. */
+bool dataplane_job_step(struct blk_dataplane *dp);
+
+/* Something of the job's may have ended; a look. */
+bool dataplane_job_has_work(const struct blk_dataplane *dp);
+
+/* Carries out a command about jobs. 0 or -errno. */
+int dataplane_job_command(struct blk_dataplane *dp, const struct blk_command *cmd);
+
+/* The disk comes to its end: dp->job will be NULL when the job has come to its own. */
+void dataplane_job_quit(struct blk_dataplane *dp);
+
+/* Requests that wait for the job are forgotten. */
+void dataplane_job_forget(struct blk_dataplane *dp);
+
 /* dataplane_poll.c: looks for work for as long as that pays. True: there is some; false: sleep. */
 bool dataplane_look(struct blk_dataplane *dp);
 
@@ -183,6 +212,6 @@ uint64_t dataplane_now(void);
 void *dataplane_run(void *dp);
 
 /* What an epoll event is about: a queue's index or one of these. */
-enum { EVENT_MAILBOX = BLK_MAX_QUEUES, EVENT_AIO, EVENT_POOL, EVENT_TIMER };
+enum { EVENT_MAILBOX = BLK_MAX_QUEUES, EVENT_AIO, EVENT_POOL, EVENT_TIMER, EVENT_JOB };
 
 #endif

@@ -35,6 +35,11 @@ enum blk_command_type {
 	BLK_CMD_QUIT,	/* like RESET, then a sync, and the thread ends */
 	BLK_CMD_THROTTLE, /* these limits from now on, for those that wait as well */
 	BLK_CMD_SET_ON_ERROR,
+	/* Of a job (job.h), and answered at once but for the first. */
+	BLK_CMD_JOB_START,    /* of a backup: when nothing is in flight. -EBUSY: there is one */
+	BLK_CMD_JOB_COMPLETE, /* a mirror is to become the disk; -ENOENT: there is no job */
+	BLK_CMD_JOB_PIVOT,    /* of one that is HELD: from now on it is */
+	BLK_CMD_JOB_CANCEL,
 };
 
 enum blk_mailbox_id { BLK_BOX_GUEST, BLK_BOX_CONTROL, BLK_BOX_COUNT };
@@ -43,6 +48,8 @@ static inline enum blk_mailbox_id blk_command_mailbox(enum blk_command_type type
 {
 	return type <= BLK_CMD_SET_WCE ? BLK_BOX_GUEST : BLK_BOX_CONTROL;
 }
+
+struct blk_job;
 
 struct blk_queue_setup {
 	struct virtq_config config;
@@ -57,6 +64,8 @@ struct blk_command {
 	struct irq_line config_line;
 	struct throttle_limits throttle; /* THROTTLE */
 	_Atomic uint32_t *status;	 /* START: where NEEDS_RESET goes when a ring is broken */
+	struct blk_job *job;		 /* JOB_START: the disk's thread's until it has ended */
+	bool drain;			 /* JOB_START: first */
 	struct blk_queue_setup queue[BLK_MAX_QUEUES];
 };
 

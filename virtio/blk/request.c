@@ -19,14 +19,19 @@ _Static_assert(BLK_MAX_RANGES <= VIRTQ_MAX_CHAIN, "ranges fit the spill table");
 /* The largest READ or WRITE: with the status byte it must fit used.len. */
 #define MAX_DATA (UINT32_MAX - (BLK_SECTOR_SIZE - 1))
 
+void blk_limits_move(struct blk_limits *limits, const struct block_backend *be)
+{
+	limits->granule = BLK_SECTOR_SIZE;
+	if (be->direct && be->offset_align > limits->granule)
+		limits->granule = be->offset_align;
+}
+
 void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
 		     const char *serial)
 {
 	memset(limits, 0, sizeof(*limits));
 	limits->size = be->size;
-	limits->granule = BLK_SECTOR_SIZE;
-	if (be->direct && be->offset_align > limits->granule)
-		limits->granule = be->offset_align;
+	blk_limits_move(limits, be);
 	limits->readonly = be->readonly;
 	limits->volatile_cache = !be->readonly && be->cache != DISK_CACHE_UNSAFE;
 	limits->discard = features & (1ULL << VIRTIO_BLK_F_DISCARD);

@@ -69,6 +69,7 @@ struct blk_request {
 	uint32_t len;		  /* of them still to do */
 	uint32_t written;	  /* bytes given to the guest, status apart */
 	int32_t result;		  /* a worker's: 0 or -errno */
+	const struct block_backend *be; /* for a worker, NULL: the pool's */
 	uint16_t head;
 	uint8_t queue;
 	uint8_t op;    /* enum blk_op */
@@ -99,6 +100,9 @@ struct blk_limits {
 /* `serial` becomes `id`; the rest comes from the image and the negotiated features. */
 void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
 		     const char *serial);
+
+/* Another image of the same size, engine and rights takes its place. */
+void blk_limits_move(struct blk_limits *limits, const struct block_backend *be);
 
 #define BLK_START -1
 

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A job on the disk of a rig, and a guest that writes meanwhile. Calls to the host about the job's
+ * files can be made to fail or to hang: they are ours, which the linker prefers to the libraries'.
+ * Included by one file of a test program.
+ */
+#ifndef MVMM_TESTS_JOB_RIG_H
+#define MVMM_TESTS_JOB_RIG_H
+
+#include <libaio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "tests/dataplane/driver.h"
+#include "tests/dataplane/rig.h"
+#include "virtio/blk/job.h"
+
+#define CHUNK (1U << BLK_CHUNK_MIN_SHIFT)
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+static struct {
+	_Atomic int fd;	      /* of the file that fails, 0: none */
+	_Atomic int writes;   /* errno of writes to it */
+	_Atomic int reads;    /* of a whole chunk's reads from it, which are the job's */
+	_Atomic int syncs;    /* and of syncs */
+	_Atomic bool hang;    /* writes to it neither fail nor end */
+	_Atomic int watched;  /* another one, of which is counted: */
+	_Atomic int unsynced; /* writes since the last sync began */
+} host;
+
+static bool job_read(int fd, size_t len)
+{
+	return fd == host.fd && host.reads && len == CHUNK;
+}
+
+static bool io_fails(const struct iocb *iocb)
+{
+	const int op = iocb->aio_lio_opcode;
+
+	if (op == IO_CMD_PREAD)
+		return job_read(iocb->aio_fildes, iocb->u.c.nbytes);
+	return op == IO_CMD_PWRITE && iocb->aio_fildes == host.fd && (host.writes || host.hang);
+}
+
+/* One that fails is refused, so that a worker tries, whose call says why. */
+int io_submit(io_context_t ctx, long n, struct iocb **iocb)
+{
+	long good = 0;
+	int ret;
+
+	for (; good < n && !io_fails(iocb[good]); good++)
+		if (iocb[good]->aio_lio_opcode == IO_CMD_PWRITE &&
+		    iocb[good]->aio_fildes == host.watched)
+			host.unsynced++;
+	if (!good)
+		return -EINVAL;
+	ret = syscall(SYS_io_submit, ctx, good, iocb);
+	return ret < 0 ? -errno : ret;
+}
+
+static int failed(int code)
+{
+	errno = code;
+	return -1;
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	while (fd == host.fd && host.hang)
+		usleep(1000);
+	if (fd == host.fd && host.writes)
+		return failed(host.writes);
+	if (fd == host.watched)
+		host.unsynced++;
+	return syscall(SYS_pwritev2, fd, iov, (long)n, off, 0L, flags);
+}
+
+ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	if (n == 1 && job_read(fd, iov->iov_len))
+		return failed(host.reads);
+	return syscall(SYS_preadv2, fd, iov, (long)n, off, 0L, flags);
+}
+
+int fdatasync(int fd)
+{
+	if (fd == host.fd && host.syncs)
+		return failed(host.syncs);
+	if (fd == host.watched)
+		host.unsynced = 0;
+	return syscall(SYS_fdatasync, fd);
+}
+
+/* ---- a job ----------------------------------------------------------------------------------- */
+
+struct job {
+	struct rig *rig;
+	char path[64];
+	struct block_backend be; /* the target */
+	struct blk_job *job;
+	int notify_fd;
+};
+
+static inline void job_target(struct job *j)
+{
+	struct disk_config config = j->rig->disk;
+	struct error err;
+	int fd;
+
+	snprintf(j->path, sizeof(j->path), "%s/mvmm-test-XXXXXX",
+		 j->rig->config.dir ? j->rig->config.dir : "/var/tmp");
+	fd = mkostemp(j->path, O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, RIG_SIZE), 0);
+	close(fd);
+	config.path = j->path;
+	config.readonly = false;
+	if (block_backend_open(&j->be, &config, &err))
+		fail_msg("%s", err.text);
+}
+
+static inline int job_answer(struct rig *rig)
+{
+	struct pollfd pfd = { .fd = blk_dataplane_answer_fd(rig->dp), .events = POLLIN };
+	int ret = 0;
+
+	while (blk_dataplane_answer(rig->dp, &ret) == -EAGAIN)
+		if (poll(&pfd, 1, RIG_WAIT_MS) <= 0)
+			return -ETIMEDOUT;
+	return ret;
+}
+
+/* All but the start. */
+static inline struct job *job_new(struct rig *rig, enum blk_copy_mode mode, uint64_t speed)
+{
+	struct job *j = calloc(1, sizeof(*j));
+	struct blk_job_config config = {
+		.mode = mode,
+		.source = &rig->be,
+		.target_zero = true,
+		.speed = speed,
+		.name = "test",
+	};
+	struct error err;
+
+	assert_non_null(j);
+	j->rig = rig;
+	job_target(j);
+	j->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	config.target = &j->be;
+	config.notify_fd = j->notify_fd;
+	if (blk_job_create(&j->job, &config, &err))
+		fail_msg("%s", err.text);
+	return j;
+}
+
+static inline struct job *job_start(struct rig *rig, enum blk_copy_mode mode, uint64_t speed)
+{
+	struct job *j = job_new(rig, mode, speed);
+
+	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
+	assert_int_equal(job_answer(rig), 0);
+	return j;
+}
+
+/* Waits until it is in `state`, or in one after it. */
+static inline enum blk_job_state job_wait(struct job *j, enum blk_job_state state)
+{
+	struct pollfd pfd = { .fd = j->notify_fd, .events = POLLIN };
+	uint64_t count;
+
+	while (blk_job_state(j->job) < state) {
+		if (poll(&pfd, 1, RIG_WAIT_MS) <= 0)
+			fail_msg("state %d, not %d", blk_job_state(j->job), state);
+		if (read(j->notify_fd, &count, sizeof(count)) < 0)
+			fail_msg("eventfd");
+	}
+	return blk_job_state(j->job);
+}
+
+/* Of a job that has ended, or whose disk has. */
+static inline void job_free(struct job *j)
+{
+	memset(&host, 0, sizeof(host));
+	blk_job_destroy(j->job);
+	block_backend_close(&j->be);
+	close(j->notify_fd);
+	unlink(j->path);
+	free(j);
+}
+
+static inline int job_error(const struct job *j)
+{
+	return atomic_load(&blk_job_progress(j->job)->error);
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+static inline uint8_t *image_of(const char *path)
+{
+	uint8_t *image = malloc(RIG_SIZE);
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_non_null(image);
+	assert_int_equal(pread(fd, image, RIG_SIZE, 0), RIG_SIZE);
+	close(fd);
+	return image;
+}
+
+/* Frees both. */
+static inline void assert_same_image(uint8_t *a, uint8_t *b)
+{
+	for (unsigned i = 0; i < BLOCKS; i++)
+		if (memcmp(a + i * BLOCK, b + i * BLOCK, BLOCK))
+			fail_msg("block %u differs", i);
+	free(a);
+	free(b);
+}
+
+/* ---- a guest --------------------------------------------------------------------------------- */
+
+struct busy {
+	struct driver *d;
+	pthread_t thread;
+	_Atomic bool stop;
+	_Atomic bool failed; /* d->error says of what */
+	_Atomic unsigned rounds;
+};
+
+static inline void *stay_busy(void *arg)
+{
+	struct busy *b = arg;
+
+	while (!b->stop && !b->d->error) {
+		drive(b->d);
+		b->failed = b->d->error;
+		b->rounds++;
+	}
+	return NULL;
+}
+
+static inline struct busy *busy_new(struct rig *rig, unsigned depth)
+{
+	struct busy *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	b->d = driver_new(rig, 0, depth, 200);
+	assert_int_equal(pthread_create(&b->thread, NULL, stay_busy, b), 0);
+	return b;
+}
+
+/* So that what has changed is really used. */
+static inline void busy_rounds(struct busy *b, unsigned n)
+{
+	const unsigned until = b->rounds + n;
+
+	for (unsigned ms = 0; b->rounds < until && !b->failed; ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		usleep(1000);
+	}
+}
+
+static inline void busy_end(struct busy *b)
+{
+	b->stop = true;
+	pthread_join(b->thread, NULL);
+	if (b->d->error)
+		fail_msg("%s", b->d->error);
+}
+
+/* What the guest believes to be on the disk. */
+static inline uint8_t *busy_image(const struct busy *b)
+{
+	uint8_t *image = malloc(RIG_SIZE);
+
+	assert_non_null(image);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		fill(image + (size_t)i * BLOCK, i, b->d->gen[i]);
+	return image;
+}
+
+static inline void busy_free(struct busy *b)
+{
+	free(b->d);
+	free(b);
+}
+
+#endif

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A job beside the guest's requests: what is copied next, which writes wait for it, and how a mirror
+ * becomes the disk (job.h, copy.h).
+ *
+ * The disk's thread. No lock, no allocation, no log line, no wait. Knows no engine: job_io.c does.
+ *
+ * A write of the guest waits only for the job where it must: with a backup until the old data of its
+ * chunks has been read, and with a mirror that is to become the disk while the guest writes faster
+ * than can be copied. What waits is parked: it holds a request of the pool, outlasts a pause and a
+ * pivot, and is forgotten by a reset.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "virtio/blk/dataplane_priv.h"
+#include "virtio/blk/job_priv.h"
+
+/* ---- the guest's writes ------------------------------------------------------------------------ */
+
+static bool changes(const struct blk_request *req)
+{
+	return req->op == BLK_OP_WRITE || req->op == BLK_OP_DISCARD ||
+	       req->op == BLK_OP_WRITE_ZEROES;
+}
+
+/* The i-th range that a request changes; a WRITE has one, whatever of it is done. */
+static bool range_of(const struct blk_request *req, unsigned i, uint64_t *offset, uint64_t *len)
+{
+	if (req->op == BLK_OP_WRITE) {
+		*offset = req->offset + req->len - req->total;
+		*len = req->total;
+		return i == 0;
+	}
+	if (i >= req->nseg)
+		return false;
+	*offset = req->range[i].offset;
+	*len = (uint64_t)req->range[i].sectors * BLK_SECTOR_SIZE;
+	return true;
+}
+
+static bool must_wait(const struct blk_job *job, const struct blk_request *req)
+{
+	uint64_t offset, len;
+
+	if (job->outcome)
+		return false;
+	if (job->complete)
+		return job->credit < 0;
+	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
+		if (blk_copy_must_wait(&job->copy, offset, len))
+			return true;
+	return false;
+}
+
+/* While a mirror completes, the guest may mark one chunk for two that are copied: so it gets there. */
+static void write_begins(struct blk_job *job, const struct blk_request *req)
+{
+	const uint64_t before = job->copy.chunks.left;
+	uint64_t offset, len;
+
+	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
+		blk_copy_write_begins(&job->copy, offset, len);
+	if (job->complete)
+		job->credit -= 2 * (int64_t)(job->copy.chunks.left - before);
+}
+
+bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
+{
+	struct blk_job *job = dp->job;
+
+	if (!changes(req))
+		return false;
+	if (!must_wait(job, req)) {
+		write_begins(job, req);
+		return false;
+	}
+	req->next = NULL;
+	if (job->first)
+		job->last->next = req;
+	else
+		job->first = req;
+	job->last = req;
+	dp->parked++;
+	stat_add(&job->progress.waits, 1);
+	return true;
+}
+
+void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_request *req)
+{
+	uint64_t offset, len;
+
+	if (!changes(req))
+		return;
+	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
+		blk_copy_write_ended(&dp->job->copy, offset, len);
+}
+
+/* Takes the one behind `before` (NULL: the first) out of the line. */
+static struct blk_request *leave_line(struct blk_dataplane *dp, struct blk_request *before)
+{
+	struct blk_job *job = dp->job;
+	struct blk_request *req = before ? before->next : job->first;
+
+	if (before)
+		before->next = req->next;
+	else
+		job->first = req->next;
+	if (job->last == req)
+		job->last = before;
+	dp->parked--;
+	return req;
+}
+
+struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	struct blk_request *before = NULL;
+
+	if (!job->recheck || !dataplane_serving(dp))
+		return NULL;
+	for (struct blk_request *req = job->first; req; before = req, req = req->next) {
+		if (must_wait(job, req))
+			continue;
+		leave_line(dp, before);
+		write_begins(job, req);
+		return req;
+	}
+	job->recheck = false;
+	return NULL;
+}
+
+void dataplane_job_forget(struct blk_dataplane *dp)
+{
+	while (dp->job && dp->job->first)
+		dataplane_forget(dp, leave_line(dp, NULL));
+}
+
+/* ---- states ------------------------------------------------------------------------------------ */
+
+static void tell(struct blk_job *job, enum blk_job_state state)
+{
+	const uint64_t one = 1;
+
+	atomic_store_explicit(&job->progress.state, state, memory_order_relaxed);
+	/* EAGAIN: the counter is full, so whoever waits is woken all the same. */
+	if (write(job->notify_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void hold(struct blk_dataplane *dp)
+{
+	dp->job->held_at = dataplane_now();
+	dp->held = true;
+}
+
+static void let_go(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	uint64_t ns;
+
+	job->recheck = true;
+	if (!dp->held)
+		return;
+	dp->held = false;
+	ns = dataplane_now() - job->held_at;
+	if (ns > atomic_load_explicit(&job->progress.hold_ns, memory_order_relaxed))
+		atomic_store_explicit(&job->progress.hold_ns, ns, memory_order_relaxed);
+}
+
+/* From here on the job comes to its end, and the guest is as if there were none. */
+static void conclude(struct blk_dataplane *dp, enum blk_job_state outcome)
+{
+	if (dp->job->outcome)
+		return;
+	dp->job->outcome = outcome;
+	let_go(dp);
+}
+
+static void fail(struct blk_dataplane *dp, int error, bool source)
+{
+	struct blk_job *job = dp->job;
+
+	if (job->outcome)
+		return;
+	atomic_store_explicit(&job->progress.source, source, memory_order_relaxed);
+	atomic_store_explicit(&job->progress.error, -error, memory_order_relaxed);
+	conclude(dp, BLK_JOB_FAILED);
+}
+
+/* Nothing of it is in flight and nobody waits for it: gives the job back to main, which may free it
+ * at once. */
+static void end(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	const int notify_fd = job->notify_fd;
+	const uint64_t one = 1;
+
+	dp->job = NULL;
+	/* Pairs with the acquire in blk_job_state(): what main frees we have done with. */
+	atomic_store_explicit(&job->progress.state, job->outcome, memory_order_release);
+	if (write(notify_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* ---- the copier -------------------------------------------------------------------------------- */
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	return !p[0] && !memcmp(p, p + 1, len - 1);
+}
+
+static void chunk_done(struct blk_job *job, struct blk_slot *slot)
+{
+	stat_add(&job->progress.copied, blk_chunk_len(&job->copy.chunks, slot->chunk));
+	job->credit++;
+	job->recheck |= job->complete;
+	job_slot_put(job, slot);
+}
+
+static void was_read(struct blk_job *job, struct blk_slot *slot)
+{
+	const uint32_t len = blk_chunk_len(&job->copy.chunks, slot->chunk);
+	const bool anew = !blk_copy_has_filled(&job->copy, slot->chunk);
+
+	job->recheck |= job->copy.mode == BLK_COPY_BACKUP;
+	if (blk_copy_was_read(&job->copy, slot->chunk, is_zero(slot->buffer, len)))
+		job_slot_write(job, slot, anew);
+	else
+		chunk_done(job, slot);
+}
+
+static void was_written(struct blk_job *job, struct blk_slot *slot)
+{
+	blk_copy_was_written(&job->copy, slot->chunk);
+	stat_add(&job->progress.written, blk_chunk_len(&job->copy.chunks, slot->chunk));
+	chunk_done(job, slot);
+}
+
+static void slot_ended(struct blk_dataplane *dp, struct blk_slot *slot, int error)
+{
+	struct blk_job *job = dp->job;
+	const bool read = slot->phase == SLOT_READ;
+
+	if (error)
+		fail(dp, error, read);
+	if (job->outcome)
+		job_slot_put(job, slot);
+	else if (read)
+		was_read(job, slot);
+	else
+		was_written(job, slot);
+}
+
+static void sync_ended(struct blk_dataplane *dp, int error)
+{
+	struct blk_job *job = dp->job;
+
+	job->syncing = false;
+	if (error)
+		fail(dp, error, false);
+	else if (job->copy.mode == BLK_COPY_BACKUP)
+		conclude(dp, BLK_JOB_DONE);
+	else if (dp->held)
+		job->synced = true;
+	else
+		job->presynced = true;
+}
+
+static bool reap(struct blk_dataplane *dp)
+{
+	struct job_end ends[JOB_ENDS];
+	const unsigned n = job_reap(dp->job, ends);
+
+	for (unsigned i = 0; i < n; i++)
+		if (ends[i].slot)
+			slot_ended(dp, ends[i].slot, ends[i].error);
+		else
+			sync_ended(dp, ends[i].error);
+	return n;
+}
+
+/* A chunk that a write of the guest waits for, or NONE. */
+static uint64_t wanted_chunk(const struct blk_job *job)
+{
+	uint64_t offset, len, chunk;
+
+	if (job->copy.mode != BLK_COPY_BACKUP)
+		return BLK_CHUNK_NONE;
+	for (const struct blk_request *req = job->first; req; req = req->next)
+		for (unsigned i = 0; range_of(req, i, &offset, &len); i++) {
+			chunk = blk_chunks_first(&job->copy.chunks, offset, len);
+			if (chunk != BLK_CHUNK_NONE)
+				return chunk;
+		}
+	return BLK_CHUNK_NONE;
+}
+
+static void claim(struct blk_job *job, uint64_t now)
+{
+	if (job->throttle.limits[THROTTLE_WRITE])
+		job->may_begin = throttle_claim(&job->throttle, THROTTLE_WRITE,
+						1ULL << job->copy.chunks.shift, now);
+}
+
+/* Whether the limit lets the next chunk begin. A mirror that completes is not held to it; nor is what
+ * the guest waits for, but it counts. */
+static bool limit_allows(struct blk_job *job)
+{
+	uint64_t now;
+
+	if (!job->throttle.limits[THROTTLE_WRITE] || job->complete)
+		return true;
+	now = dataplane_now();
+	if (!job->claimed)
+		claim(job, now);
+	job->claimed = true;
+	if (job->may_begin <= now)
+		return true;
+	job_wake_at(job, job->may_begin);
+	return false;
+}
+
+static uint64_t next_chunk(struct blk_job *job)
+{
+	const unsigned reserve = job->copy.mode == BLK_COPY_BACKUP ? BLK_JOB_RESERVE : 0;
+	const uint64_t chunk = wanted_chunk(job);
+
+	if (chunk != BLK_CHUNK_NONE)
+		return chunk;
+	if (job->used >= BLK_JOB_SLOTS - reserve || !blk_chunks_some(&job->copy.chunks) ||
+	    !limit_allows(job))
+		return BLK_CHUNK_NONE;
+	return blk_chunks_next(&job->copy.chunks);
+}
+
+/* True: it did something, or stopped searching half-way. */
+static bool read_more(struct blk_job *job)
+{
+	struct blk_slot *slot;
+	uint64_t chunk;
+	bool did = false;
+
+	while (job->used < BLK_JOB_SLOTS) {
+		chunk = next_chunk(job);
+		if (chunk == BLK_CHUNK_NONE)
+			break;
+		slot = job_slot_get(job);
+		slot->chunk = chunk;
+		blk_copy_begin(&job->copy, chunk);
+		job_slot_read(job, slot);
+		if (!job->claimed)
+			claim(job, dataplane_now());
+		job->claimed = false;
+		did = true;
+	}
+	return did;
+}
+
+/* ---- a mirror's way to its pivot --------------------------------------------------------------- */
+
+static bool has_little_left(const struct blk_job *job)
+{
+	return job->copy.chunks.left + job->copy.pending <= BLK_JOB_FEW;
+}
+
+/* Held: the last chunks, the last sync. The first one has left it little to do. */
+static void finish_mirror(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+
+	if (dataplane_now() - job->held_at > BLK_JOB_HOLD_MAX_NS) {
+		fail(dp, -ETIMEDOUT, false);
+		return;
+	}
+	job_wake_at(job, job->held_at + BLK_JOB_HOLD_MAX_NS + 1);
+	if (!dataplane_drained(dp) || !blk_copy_is_done(&job->copy) || job->syncing)
+		return;
+	if (job->synced)
+		tell(job, BLK_JOB_HELD);
+	else
+		job_sync(job);
+}
+
+static void advance_mirror(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	const uint32_t state = atomic_load_explicit(&job->progress.state, memory_order_relaxed);
+
+	if (state == BLK_JOB_HELD)
+		return;
+	if (dp->held)
+		finish_mirror(dp);
+	else if (!has_little_left(job) || job->syncing)
+		return;
+	else if (!job->complete && state == BLK_JOB_COPYING)
+		tell(job, BLK_JOB_READY);
+	else if (job->complete && !job->presynced)
+		job_sync(job);
+	else if (job->complete)
+		hold(dp);
+}
+
+static void advance(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+
+	if (job->copy.mode == BLK_COPY_MIRROR)
+		advance_mirror(dp);
+	else if (blk_copy_is_done(&job->copy) && !job->syncing)
+		job_sync(job);
+}
+
+static void show(struct blk_job *job)
+{
+	const struct blk_chunks *c = &job->copy.chunks;
+	const uint64_t left = (c->left + job->copy.pending) << c->shift;
+
+	atomic_store_explicit(&job->progress.left, left < c->size ? left : c->size,
+			      memory_order_relaxed);
+}
+
+bool dataplane_job_step(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	const bool held = dp->held;
+	bool did = reap(dp);
+
+	if (!job->outcome)
+		advance(dp);
+	if (!job->outcome)
+		did |= read_more(job);
+	did |= job_submit(job);
+	show(job);
+	if (job->outcome && job_is_idle(job) && !job->first)
+		end(dp);
+	return did || held != dp->held;
+}
+
+bool dataplane_job_has_work(const struct blk_dataplane *dp)
+{
+	return job_has_ended_io(dp->job);
+}
+
+/* ---- commands ---------------------------------------------------------------------------------- */
+
+/* For a backup once nothing is in flight: that is its moment. */
+static int start(struct blk_dataplane *dp, struct blk_job *job)
+{
+	if (dp->job)
+		return -EBUSY;
+	dp->job = job;
+	return 0;
+}
+
+static int complete_mirror(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+
+	if (job->copy.mode != BLK_COPY_MIRROR || job->outcome)
+		return -EINVAL;
+	if (job->complete)
+		return 0;
+	job->complete = true;
+	job->credit = 0;
+	tell(job, BLK_JOB_COMPLETING);
+	return 0;
+}
+
+/* Nothing is in flight: workers and engine find the new file with their next request. */
+static int pivot(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+
+	if (atomic_load_explicit(&job->progress.state, memory_order_relaxed) != BLK_JOB_HELD ||
+	    job->outcome)
+		return -EINVAL;
+	dp->be = job->target;
+	dp->pool.be = job->target;
+	dp->aio.file_fd = job->target->fd;
+	blk_limits_move(&dp->limits, job->target);
+	conclude(dp, BLK_JOB_DONE);
+	return 0;
+}
+
+int dataplane_job_command(struct blk_dataplane *dp, const struct blk_command *cmd)
+{
+	if (cmd->type == BLK_CMD_JOB_START)
+		return start(dp, cmd->job);
+	if (!dp->job)
+		return -ENOENT;
+	switch (cmd->type) {
+	case BLK_CMD_JOB_COMPLETE:
+		return complete_mirror(dp);
+	case BLK_CMD_JOB_PIVOT:
+		return pivot(dp);
+	default:
+		conclude(dp, BLK_JOB_CANCELLED);
+		return 0;
+	}
+}
+
+void dataplane_job_quit(struct blk_dataplane *dp)
+{
+	dataplane_job_forget(dp);
+	if (dp->job)
+		conclude(dp, BLK_JOB_CANCELLED);
+}
