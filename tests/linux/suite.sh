@@ -383,6 +383,11 @@ written() {
 	./mvmm ctl --json "$dir/ctl" disk show vda | sed 's/.*"bytes_written":\([0-9]*\).*/\1/'
 }
 
+rate() {
+	./mvmm ctl --json "$dir/ctl" disk show vda |
+		sed 's/.*"rates":{[^}]*"bytes_written":\([0-9]*\)}.*/\1/'
+}
+
 # A disk at work while it is asked; a reset, and the same socket in the next boot; the end.
 control() {
 	blank "$dir/data.img" 16M
@@ -398,6 +403,8 @@ control() {
 	is "it answers as often as it is asked" $asked 50
 	check "its metrics count the disk's requests" \
 		grep -q 'mvmm_disk_requests_total{disk="vda",op="write"} [1-9]' "$dir/metrics"
+	check "it says how fast the disk is" \
+		awk "BEGIN { exit !($(rate) > 0) }"
 	check "the disk went on meanwhile" [ "$(written)" -gt "$before" ]
 	status=0
 	./mvmm run --kernel "$kernel" --control "$dir/ctl" </dev/null 2>"$dir/second" || status=$?

@@ -9,6 +9,7 @@
 #include "virtio/blk/virtio_blk.h"
 #include "virtio/virtio_mmio.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/cli/api/rates.h"
 #include "vmm/cli/disk_call.h"
 #include "vmm/cli/plug.h"
 #include "vmm/error.h"
@@ -44,6 +45,7 @@ struct machine_disk {
 	struct disk_exit exit;
 	struct disk_calls calls;
 	struct disk_pause pause;
+	struct disk_rates rates; /* the control socket's */
 };
 
 /* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */

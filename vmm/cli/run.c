@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/api/listen.h"
+#include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/server.h"
 #include "vmm/cli/clock.h"
 #include "vmm/cli/commands.h"
@@ -76,6 +77,11 @@ static struct api_server *serve(struct run *run, struct loop *loop, struct error
 	return server;
 }
 
+static void tick(void *opaque)
+{
+	rates_look(opaque);
+}
+
 /* The vCPUs start, the VM runs, the VM ends. */
 static int run_machine(struct run *run, struct error *err)
 {
@@ -105,6 +111,10 @@ static int run_machine(struct run *run, struct error *err)
 	if ((run->opt->control_socket && !server) || launch(run->machine, ending, err)) {
 		terminal_close(&run->term);
 		return STATUS_ERROR;
+	}
+	if (server) {
+		control.tick = tick;
+		control.opaque = run->machine;
 	}
 	control_run(&control);
 	if (server)

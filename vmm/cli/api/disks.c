@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vmm/cli/api/handlers.h"
+#include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/stats.h"
 #include "vmm/cli/machine.h"
 
@@ -20,6 +21,13 @@ struct machine_disk *disk_of(struct api_request *req)
 	return NULL;
 }
 
+static json_t *error_text(const _Atomic int *code)
+{
+	const int n = atomic_load_explicit(code, memory_order_relaxed);
+
+	return n ? json_string(strerror(n)) : json_null();
+}
+
 static json_t *statistics_json(const struct blk_stats *stats)
 {
 	json_t *json = json_object();
@@ -30,21 +38,32 @@ static json_t *statistics_json(const struct blk_stats *stats)
 	return json;
 }
 
-static json_t *disk_json(const struct machine_disk *disk)
+static json_t *config_json(const struct machine_disk *disk)
 {
 	static const char *const cache[] = { "none", "writeback", "unsafe" };
 	static const char *const aio[] = { "native", "threads" };
 	const struct virtio_blk *blk = &disk->blk;
 	const struct disk_config *config = disk->config;
 
-	return json_pack("{s:s, s:o, s:o, s:I, s:b, s:s, s:s, s:i, s:i, s:i, s:i, s:o}", "id",
+	return json_pack("{s:s, s:o, s:o, s:I, s:b, s:s, s:s, s:i, s:i, s:i, s:i}", "id",
 			 blk->dev.name, "serial", api_string(blk->serial[0] ? blk->serial : NULL),
 			 "path", api_string(config->path), "bytes", (json_int_t)blk->backend.size,
 			 "readonly", blk->backend.readonly, "cache", cache[blk->backend.cache],
 			 "aio", aio[blk->backend.aio], "queues", blk->dev.nqueues, "queue_size",
 			 config->queue_size, "aio_depth", config->aio_depth, "block_size",
-			 (int)blk->backend.block_size, "statistics",
-			 statistics_json(blk_dataplane_stats(blk->dataplane)));
+			 (int)blk->backend.block_size);
+}
+
+static json_t *disk_json(const struct machine_disk *disk)
+{
+	const struct blk_stats *stats = blk_dataplane_stats(disk->blk.dataplane);
+	json_t *json = config_json(disk);
+
+	json_object_set_new(json, "last_error", error_text(&stats->last_errno));
+	json_object_set_new(json, "sync_error", error_text(&stats->sync_errno));
+	json_object_set_new(json, "rates", rates_json(&disk->rates));
+	json_object_set_new(json, "statistics", statistics_json(stats));
+	return json;
 }
 
 void disks_list(struct api_request *req)
