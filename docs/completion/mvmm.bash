@@ -45,7 +45,7 @@ _mvmm() {
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
 	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
-	disk) COMPREPLY=($(compgen -W "list show" -- "$cur")) ;;
+	disk) COMPREPLY=($(compgen -W "list show limit" -- "$cur")) ;;
 	--bs | --depth | --time | --vcpu-affinity) ;;
 	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
 	*)

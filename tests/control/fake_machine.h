@@ -19,7 +19,7 @@
 #include "vmm/cli/machine.h"
 #include "vmm/vcpu.h"
 
-#define FAKE_DISKS 2
+#define FAKE_DISKS 3
 #define FAKE_BYTES (1 << 20)
 #define FAKE_VCPU  1000000 /* a descriptor that is none, + the vCPU's number */
 
@@ -58,13 +58,16 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	close(fd);
 	f->config[i] = defaults;
 	f->config[i].path = f->path[i];
-	if (i)
+	if (i == 1)
 		strcpy(f->config[i].serial, "second");
+	else
+		strcpy(f->config[i].group, "pair");
 	disk->config = &f->config[i];
 	disk->index = i;
 	disk->calls.blk = &disk->blk;
 	f->m.disk[f->m.ndisks++] = disk;
-	if (throttle_group_join(&f->m.throttle, "", &f->config[i].limits, &place.group, &err))
+	if (throttle_group_join(&f->m.throttle, f->config[i].group, &f->config[i].limits,
+				&place.group, &err))
 		return -1;
 	return virtio_blk_init(&disk->blk, disk->config, &place, &err);
 }

@@ -322,6 +322,13 @@ int virtio_blk_resume(struct virtio_blk *blk)
 	return post(blk, BLK_CMD_RESUME);
 }
 
+int virtio_blk_set_limits(struct virtio_blk *blk)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_THROTTLE, .throttle = blk->group->limits };
+
+	return blk_dataplane_post(blk->dataplane, &cmd);
+}
+
 int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error)
 {
 	const struct blk_command cmd = { .type = BLK_CMD_SET_ON_ERROR, .on_error = on_error };

@@ -60,6 +60,7 @@ void virtio_blk_watch(struct virtio_blk *blk);
 int virtio_blk_pause(struct virtio_blk *blk);
 int virtio_blk_resume(struct virtio_blk *blk);
 int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error);
+int virtio_blk_set_limits(struct virtio_blk *blk); /* to what its group has now */
 
 /* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
  * then, until virtio_blk_answer() is called. Main. */

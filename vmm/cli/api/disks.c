@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vmm/cli/api/handlers.h"
+#include "vmm/cli/api/limits.h"
 #include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/stats.h"
 #include "vmm/cli/machine.h"
@@ -57,8 +58,11 @@ static json_t *config_json(const struct machine_disk *disk)
 static json_t *disk_json(const struct machine_disk *disk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(disk->blk.dataplane);
+	const struct throttle_group *group = disk->blk.group;
 	json_t *json = config_json(disk);
 
+	json_object_set_new(json, "limits", limits_json(&group->limits));
+	json_object_set_new(json, "group", api_string(group->name[0] ? group->name : NULL));
 	json_object_set_new(json, "last_error", error_text(&stats->last_errno));
 	json_object_set_new(json, "sync_error", error_text(&stats->sync_errno));
 	json_object_set_new(json, "rates", rates_json(&disk->rates));

@@ -19,6 +19,10 @@ void vm_quit(struct api_request *req);
 void disks_list(struct api_request *req);
 void disk_show(struct api_request *req);
 
+/* change.c */
+extern const struct api_field change_fields[];
+void disk_change(struct api_request *req);
+
 /* The disk whose name (vda) or serial is the request's id; NULL: none, and the request has been
  * answered (404). */
 struct machine_disk *disk_of(struct api_request *req);

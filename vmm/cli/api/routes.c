@@ -14,6 +14,7 @@ const struct api_route api_routes[] = {
 	{ API_PUT, "/vm/quit", vm_quit, NULL, NULL },
 	{ API_GET, "/disks", disks_list, NULL, NULL },
 	{ API_GET, "/disks/{id}", disk_show, NULL, NULL },
+	{ API_PATCH, "/disks/{id}", disk_change, change_fields, NULL },
 	{ API_GET, "/metrics", metrics_show, NULL, NULL },
 	{ 0 },
 };
