@@ -3,7 +3,7 @@
  * Landlock by its system calls: C libraries have no functions for them, and the headers of a
  * distribution know fewer rights than the kernels that it meets.
  *
- * Main makes the ruleset, every thread enters it. Must not know what any thread does.
+ * Main or the broker makes a ruleset, every thread of theirs enters it. Must not know what any thread does.
  */
 #include "vmm/landlock.h"
 
@@ -25,6 +25,20 @@ struct ruleset_attr {
 	uint64_t handled_access_net; /* ABI 4 */
 	uint64_t scoped;	     /* ABI 6 */
 };
+
+#define FS_WRITE_FILE  (1U << 1)
+#define FS_READ_FILE   (1U << 2)
+#define FS_REMOVE_FILE (1U << 5)
+#define FS_MAKE_REG    (1U << 8)
+#define FS_TRUNCATE    (1U << 14)
+#define FS_IOCTL_DEV   (1U << 15)
+
+#define RULE_BENEATH 1
+
+struct beneath_attr {
+	uint64_t allowed;
+	int32_t dir;
+} __attribute__((packed));
 
 #define SCOPE_ABSTRACT_UNIX (1U << 0)
 #define SCOPE_SIGNAL	    (1U << 1)
@@ -68,6 +82,25 @@ int landlock_nothing(void)
 	attr.handled_access_net = abi >= 4 ? NET_TCP : 0;
 	attr.scoped = scopes(abi);
 	return create(&attr, sizeof(attr), 0);
+}
+
+static int allow(int ruleset, int dir, uint64_t rights)
+{
+	const int abi = create(NULL, 0, CREATE_VERSION);
+	const struct beneath_attr attr = { .allowed = rights & fs_rights(abi), .dir = dir };
+
+	return syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &attr, 0) ? -errno : 0;
+}
+
+int landlock_allow_files(int ruleset, int dir)
+{
+	return allow(ruleset, dir,
+		     FS_WRITE_FILE | FS_READ_FILE | FS_MAKE_REG | FS_TRUNCATE | FS_IOCTL_DEV);
+}
+
+int landlock_allow_removal(int ruleset, int dir)
+{
+	return allow(ruleset, dir, FS_REMOVE_FILE);
 }
 
 int landlock_enter(int ruleset)

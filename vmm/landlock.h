@@ -9,6 +9,14 @@
  */
 int landlock_nothing(void);
 
+/*
+ * Beneath the directory `dir`: to open, create, truncate and control files and devices; to remove
+ * files. What a descriptor may be used for is settled when it is opened, whoever uses it later. 0 or
+ * -errno.
+ */
+int landlock_allow_files(int ruleset, int dir);
+int landlock_allow_removal(int ruleset, int dir);
+
 /* This thread, for good; what it has open already stays. Needs no_new_privs. 0 or -errno. */
 int landlock_enter(int ruleset);
 

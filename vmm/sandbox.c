@@ -164,6 +164,17 @@ static void wait_for_all(struct sandbox *sb)
 		futex_wait(&sb->entered, n);
 }
 
+int sandbox_settle(struct sandbox *sb, struct error *err)
+{
+	int ret;
+
+	if (!sb || !sb->on)
+		return 0;
+	wait_for_all(sb);
+	ret = atomic_load(&sb->failed);
+	return ret ? error_set(err, -ret, "sandbox: a thread cannot enter it") : 0;
+}
+
 /* Main enters while the others do, not after them. */
 int sandbox_seal(struct sandbox *sb, unsigned role, struct error *err)
 {

@@ -78,4 +78,10 @@ struct thread_hook sandbox_hook(struct sandbox *sb, unsigned role);
  */
 int sandbox_seal(struct sandbox *sb, unsigned role, struct error *err);
 
+/*
+ * For threads that come after that: they inherit main's sandbox, which must allow all that theirs does,
+ * and the call to enter it. Waits until they have, as before; -errno if one could not. Main.
+ */
+int sandbox_settle(struct sandbox *sb, struct error *err);
+
 #endif

@@ -24,7 +24,7 @@ _mvmm() {
 	local run="--kernel --initrd --append --no-default-append --memory --prefault --hugepages --cpus
 		--vcpu-affinity --disk --transport
 		--mmio-cmdline --mmio-isr --timeout --on-reboot --debug-exit --console --panic-match --result
-		--control --name --sandbox --verbose --dry-run --help"
+		--control --allow --name --sandbox --verbose --dry-run --help"
 	local bench="--disk --rw --bs --depth --time --complete --transport --mmio-isr --cpus --vcpu-affinity
 		--json --sandbox --verbose --help"
 	local check="--json --device --help"
@@ -37,6 +37,7 @@ _mvmm() {
 	fi
 	case $prev in
 	--kernel | --initrd | --result | --device | --control | ctl) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	--allow) COMPREPLY=($(compgen -d -- "$cur")) ;;
 	--disk) _mvmm_disk "$cur" ;;
 	--transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
 	--mmio-isr) COMPREPLY=($(compgen -W "page exit" -- "$cur")) ;;
@@ -45,7 +46,7 @@ _mvmm() {
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
 	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
-	disk) COMPREPLY=($(compgen -W "list show limit" -- "$cur")) ;;
+	disk) COMPREPLY=($(compgen -W "list show limit add remove" -- "$cur")) ;;
 	--bs | --depth | --time | --vcpu-affinity) ;;
 	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
 	*)

@@ -511,6 +511,225 @@ signalled() {
 	check "it took at most $limit s ($took)" awk "BEGIN { exit !($took <= $limit) }"
 }
 
+# ---- disks that come and go
+
+ask() {
+	./mvmm ctl "$dir/control" "$@"
+}
+
+# start ARGUMENT...: like boot, in the background and with a control socket
+start() {
+	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --timeout $patience \
+		--result "$dir/result" --control "$dir/control" "$@" \
+		</dev/null >"$dir/console" 2>"$dir/stderr" &
+	pid=$!
+}
+
+# said PATTERN [SECONDS]: waits until the guest has said a line of exactly this
+said() {
+	tries=0
+	until console | grep -qx "$1"; do
+		tries=$((tries + 1))
+		if [ $tries -ge $((10 * ${2:-60})) ] || ! kill -0 $pid 2>/dev/null; then
+			not_ok "the guest says '$1'"
+			return 1
+		fi
+		usleep 100000
+	done
+}
+
+stopped() {
+	status=0
+	wait $pid || status=$?
+}
+
+# refused DESCRIPTION PATTERN VERB...: the VM says no, and why
+refused() {
+	what=$1
+	why=$2
+	shift 2
+	said=0
+	ask "$@" >"$dir/answer" 2>&1 || said=$?
+	if [ $said -eq 1 ] && grep -q "$why" "$dir/answer"; then
+		ok "$what"
+	else
+		not_ok "$what"
+		sed "s/^/# $said: /" "$dir/answer"
+	fi
+}
+
+# obeyed DESCRIPTION VERB...
+obeyed() {
+	what=$1
+	shift
+	if ask "$@" >"$dir/answer" 2>&1; then
+		return 0
+	fi
+	not_ok "$what"
+	sed 's/^/# /' "$dir/answer"
+	return 1
+}
+
+# with_partition FILE MIB: random data in one partition from MiB 1 on
+with_partition() {
+	pattern "$1" $(($2 << 20))
+	{
+		dd if=/dev/zero bs=446 count=1 2>/dev/null
+		# type 83, first sector 2048, the sectors that follow
+		sectors=$((($2 - 1) * 2048))
+		printf '\000\000\000\000\203\000\000\000\000\010\000\000'
+		for shift in 0 8 16 24; do
+			printf '%b' "\\0$(printf %o $((sectors >> shift & 255)))"
+		done
+		dd if=/dev/zero bs=48 count=1 2>/dev/null
+		printf '\125\252'
+	} >"$dir/mbr"
+	dd if="$dir/mbr" of="$1" conv=notrunc 2>/dev/null
+}
+
+# What the process holds, but for the guest's memory: descriptors, threads, address space.
+holdings() {
+	find /proc/$pid/fd -mindepth 1 -maxdepth 1 | wc -l
+	find /proc/$pid/task -mindepth 1 -maxdepth 1 | wc -l
+	sed -n 's/^VmSize://p' /proc/$pid/status
+}
+
+# hotplug CPUS: a disk comes, is scanned, read and written, and goes; another one is busy all the while
+hotplug() {
+	rounds=${HOTPLUG_ROUNDS:-4}
+	patience=$((200 + 30 * rounds))
+	blank "$dir/data.img" 16M
+	linux cloud hotplug "rounds=$rounds"
+	start --cpus "$1" --disk "$dir/data.img"
+	said READY || return
+	round=0
+	while [ $round -lt "$rounds" ] && [ -z "$failed" ]; do
+		round=$((round + 1))
+		with_partition "$dir/round.img" 4
+		sum=$(dd if="$dir/round.img" bs=1M skip=1 count=1 2>/dev/null | md5)
+		obeyed "round $round: add" disk add "path=$dir/round.img" "serial=round-$round" || break
+		said "ROUND $round $sum round-$round" || break
+		said "WROTE $round .*" || break
+		obeyed "round $round: remove" disk remove "round-$round" || break
+		said "GONE $round" || break
+		sum=$(console | sed -n "s/^WROTE $round //p")
+		[ "$(dd if="$dir/round.img" bs=1M skip=3 count=1 2>/dev/null | md5)" = "$sum" ] ||
+			not_ok "round $round: what was written is in the image"
+		[ $round -ne 2 ] || holdings >"$dir/early"
+		holdings >"$dir/late"
+	done
+	check "$rounds rounds of add, scan, I/O and remove" [ $round -eq "$rounds" ]
+	is "descriptors, threads and memory are as after two rounds" "$(cat "$dir/late")" \
+		"$(cat "$dir/early")"
+	said DONE
+	stopped
+	ended 0 poweroff
+	check "the control socket's file is gone" [ ! -e "$dir/control" ]
+}
+
+# hotplug_refusals: what cannot be added or removed, and that nothing is left of the attempt
+hotplug_refusals() {
+	blank "$dir/data.img" 4M
+	blank "$dir/more.img" 4M
+	blank "$dir/locked.img" 4M
+	mkdir "$dir/folder"
+	ln -s /etc/passwd "$dir/link"
+	linux cloud hotplug "rounds=1"
+	# Whoever boots for a while holds a lock.
+	./mvmm run --kernel cloud.vmlinuz --timeout $patience --console none --disk "$dir/locked.img" \
+		</dev/null 2>/dev/null &
+	locker=$!
+	start --disk "$dir/data.img,serial=first"
+	said READY || return
+	refused "a file that is not there" 'cannot open: No such file' disk add "path=$dir/none.img"
+	holdings >"$dir/early"
+	refused "a missing file" 'cannot open: No such file' disk add "path=$dir/none.img"
+	refused "a folder" 'is a directory' disk add "path=$dir/folder"
+	refused "a file outside of the folders" 'not in a folder' disk add path=/etc/passwd
+	refused "a way out of the folder" 'not in a folder' disk add "path=$dir/../../suite.sh"
+	refused "a link out of the folder" 'not in a folder' disk add "path=$dir/link"
+	refused "the same image" 'the same image as disk' disk add "path=$dir/data.img"
+	refused "the same serial" "has the serial 'first' already" disk add "path=$dir/more.img" \
+		serial=first
+	refused "a locked image" 'is locked by another process' disk add "path=$dir/locked.img"
+	refused "an engine that cannot be" "goes with cache=none only" disk add \
+		"path=$dir/more.img" aio=native cache=writeback
+	refused "a disk that is not there" "there is no disk 'vdb'" disk remove vdb
+	holdings >"$dir/late"
+	is "nothing is left of all this" "$(cat "$dir/late")" "$(cat "$dir/early")"
+	kill $locker
+	wait $locker
+	obeyed "a disk whose image is no longer locked" disk add "path=$dir/locked.img"
+	obeyed "end" quit
+	stopped
+	exited 0 quit
+}
+
+# hotplug_full: 31 disks, and what becomes of the next
+hotplug_full() {
+	linux cloud hotplug "rounds=0"
+	blank "$dir/1.img" 1M
+	start --disk "$dir/1.img"
+	said READY || return
+	i=2
+	while [ $i -le 31 ] && [ -z "$failed" ]; do
+		blank "$dir/$i.img" ${i}M
+		obeyed "add disk $i" disk add "path=$dir/$i.img" "serial=disk-$i" queues=1 aio-depth=16
+		i=$((i + 1))
+	done
+	blank "$dir/32.img" 1M
+	refused "one disk too many" 'no room for more than 31 disks' disk add "path=$dir/32.img"
+	said "DISKS 31"
+	obeyed "remove one of them" disk remove disk-17
+	said "DISKS 30"
+	obeyed "its slot is free" disk add "path=$dir/32.img"
+	said "DISKS 31"
+	obeyed "end" quit
+	stopped
+	exited 0 quit
+}
+
+# hotplug_used: disks that the guest is busy with go nevertheless, and nothing hangs
+hotplug_used() {
+	blank "$dir/data.img" 16M
+	blank "$dir/fs.img" 32M
+	blank "$dir/load.img" 32M
+	linux cloud hotplug_used ""
+	start --cpus 2 --disk "$dir/data.img"
+	said READY || return
+	obeyed "add a disk for a filesystem" disk add "path=$dir/fs.img" serial=fs
+	said MOUNTED || return
+	obeyed "remove a mounted disk" disk remove fs
+	said UNMOUNTED || return
+	obeyed "add a disk to be loaded" disk add "path=$dir/load.img" serial=load
+	said LOADED || return
+	obeyed "remove a disk under load" disk remove load
+	said DONE
+	stopped
+	ended 0 poweroff
+}
+
+# hotplug_forced: a guest that does not listen
+hotplug_forced() {
+	blank "$dir/data.img" 16M
+	blank "$dir/more.img" 16M
+	linux cloud hotplug_forced ""
+	append="$append acpiphp.disable=1"
+	start --disk "$dir/data.img" --disk "$dir/more.img,serial=more"
+	said READY || return
+	holdings >"$dir/early"
+	obeyed "a disk is taken away" disk remove more force-after-ms=500
+	check "which is said" grep -q 'has not given it up: taken away' "$dir/stderr"
+	said DONE
+	guest_says
+	obeyed "its image can be used again" disk add "path=$dir/more.img"
+	holdings >"$dir/late"
+	is "descriptors, threads and memory are as before" "$(cat "$dir/late")" "$(cat "$dir/early")"
+	obeyed "end" quit
+	stopped
+	exited 0 quit
+}
+
 run_case() {
 	begin "$1"
 	case $1 in
@@ -551,6 +770,11 @@ run_case() {
 	time-limit) time_limit ;;
 	sigterm) signalled TERM 15 ;;
 	sigint) signalled INT 2 ;;
+	hotplug-[0-9]*) hotplug "${1#*-}" ;;
+	hotplug-refusals) hotplug_refusals ;;
+	hotplug-full) hotplug_full ;;
+	hotplug-used) hotplug_used ;;
+	hotplug-forced) hotplug_forced ;;
 	*) not_ok "there is no such case" ;;
 	esac
 	finish

@@ -115,6 +115,7 @@ static int resolve_all(void **state)
 	return 0;
 }
 
+/* All arguments are 0 but one. */
 static bool allowed(const int *numbers, enum role role, int nr, unsigned arg, uint32_t value)
 {
 	for (unsigned i = 0; role_rules[i].call; i++) {
@@ -122,7 +123,7 @@ static bool allowed(const int *numbers, enum role role, int nr, unsigned arg, ui
 		const uint32_t wanted = rule->value == ROLE_OWN_PID ? OWN_PID : rule->value;
 
 		if (rule->roles & 1U << role && numbers[i] == nr &&
-		    (!rule->by_arg || (rule->arg == arg && wanted == value)))
+		    (!rule->by_arg || wanted == (rule->arg == arg ? value : 0)))
 			return true;
 	}
 	return false;
@@ -197,10 +198,10 @@ static void x32_calls_are_forbidden(void **state)
 		}
 }
 
-/* A rule of main with a control socket, and of nobody else. */
+/* A rule of main with a control socket or of the broker, and of nobody else. */
 static bool only_serves(unsigned n)
 {
-	return role_rules[n].roles == 1U << ROLE_MAIN_CONTROL;
+	return !(role_rules[n].roles & ~(1U << ROLE_MAIN_CONTROL | 1U << ROLE_BROKER));
 }
 
 static void no_thread_opens_maps_or_executes(void **state)
@@ -270,16 +271,36 @@ static void no_thread_opens_maps_or_executes(void **state)
 static void main_that_serves_maps_no_code(void **state)
 {
 	static const char *const never[] = {
-		"execve", "execveat", "open",	  "openat",	  "openat2", "creat",
-		"socket", "connect",  "bind",	  "listen",	  "ptrace",  "kill",
-		"prctl",  "bpf",      "unlinkat", "rt_sigaction", "fcntl",   "io_uring_setup",
+		"execve",
+		"execveat",
+		"open",
+		"openat",
+		"openat2",
+		"creat",
+		"socket",
+		"connect",
+		"bind",
+		"listen",
+		"ptrace",
+		"kill",
+		"sendmsg",
+		"bpf",
+		"unlinkat",
+		"rt_sigaction",
+		"landlock_restrict_self",
+		"io_uring_setup",
 	};
+	static const char *const only_some[] = { "mmap", "mprotect", "fcntl", "prctl", "seccomp" };
 
 	const int *numbers = *state;
 
 	for (unsigned n = 0; role_rules[n].call; n++) {
+		if (!(role_rules[n].roles & 1U << ROLE_MAIN_CONTROL))
+			continue;
 		for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 			assert_int_not_equal(numbers[n], resolve(never[i]));
+		for (unsigned i = 0; i < sizeof(only_some) / sizeof(only_some[0]); i++)
+			assert_true(numbers[n] != resolve(only_some[i]) || role_rules[n].by_arg);
 		if (numbers[n] == SYS_mmap || numbers[n] == SYS_mprotect)
 			assert_true(role_rules[n].by_arg && role_rules[n].arg == 2 &&
 				    !(role_rules[n].value & PROT_EXEC));

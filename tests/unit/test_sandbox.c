@@ -35,6 +35,7 @@
 #define NO_SANDBOX  77
 #define ALL_ROLES   ((1U << ROLE_COUNT) - 1)
 #define BUT(role)   (ALL_ROLES & ~(1U << (role)))
+#define PARENT	    BUT(ROLE_MAIN_CONTROL) /* its threads inherit from it what they need */
 
 struct attempt {
 	const char *name; /* of the call, as the message has it */
@@ -53,7 +54,7 @@ static const struct attempt attempts[] = {
 	{ "mprotect", ALL_ROLES, SYS_mprotect, { 0, 4096, RWX } },
 	{ "mmap", ALL_ROLES, SYS_mmap, { 0, 4096, RWX, MAP_PRIVATE | MAP_ANONYMOUS, -1UL } },
 	{ "clone", ALL_ROLES, SYS_clone, { SIGCHLD } },
-	{ "clone3", ALL_ROLES, SYS_clone3, { 0 } },
+	{ "clone3", BUT(ROLE_MAIN_CONTROL), SYS_clone3, { 0 } },
 	{ "prctl", ALL_ROLES, SYS_prctl, { PR_SET_DUMPABLE, 1 } },
 	{ "seccomp", ALL_ROLES, SYS_seccomp, { 0 } },
 	{ "rt_sigaction", ALL_ROLES, SYS_rt_sigaction, { SIGSYS } },
@@ -62,19 +63,17 @@ static const struct attempt attempts[] = {
 	{ "process_vm_writev", ALL_ROLES, SYS_process_vm_writev, { 1 } },
 	{ "io_uring_setup", ALL_ROLES, SYS_io_uring_setup, { 1 } },
 	{ "memfd_create", ALL_ROLES, SYS_memfd_create, { (unsigned long)"" } },
-	{ "unlinkat", ALL_ROLES, SYS_unlinkat, { AT_FDCWD, (unsigned long)"/none" } },
+	{ "unlinkat", BUT(ROLE_BROKER), SYS_unlinkat, { AT_FDCWD, (unsigned long)"/none" } },
 	{ "ioctl", ALL_ROLES, SYS_ioctl, { -1UL, KVM_CREATE_VM } },
 	{ "ioctl", ALL_ROLES, SYS_ioctl, { -1UL, KVM_SET_USER_MEMORY_REGION } },
 	{ "ioctl", ALL_ROLES, SYS_ioctl, { -1UL, TIOCSTI } },
 	/* What only others need. */
 	{ "ioctl", BUT(ROLE_VCPU), SYS_ioctl, { -1UL, KVM_RUN } },
-	{ "ioctl",
-	  BUT(ROLE_VCPU) & BUT(ROLE_MAIN) & BUT(ROLE_MAIN_CONTROL),
-	  SYS_ioctl,
-	  { -1UL, KVM_IRQFD } },
-	{ "io_submit", BUT(ROLE_DISK), SYS_io_submit, { 0 } },
-	{ "pwritev2", BUT(ROLE_WORKER), SYS_pwritev2, { -1UL } },
-	{ "fallocate", BUT(ROLE_WORKER), SYS_fallocate, { -1UL, 3 } },
+	{ "ioctl", BUT(ROLE_VCPU) & BUT(ROLE_MAIN) & PARENT, SYS_ioctl, { -1UL, KVM_IRQFD } },
+	{ "io_submit", BUT(ROLE_DISK) & PARENT, SYS_io_submit, { 0 } },
+	{ "pwritev2", BUT(ROLE_WORKER) & PARENT, SYS_pwritev2, { -1UL } },
+	{ "fallocate", BUT(ROLE_WORKER) & PARENT, SYS_fallocate, { -1UL, 3 } },
+	{ "openat2", BUT(ROLE_BROKER), SYS_openat2, { AT_FDCWD, (unsigned long)"/", 0 } },
 	{ "fallocate", ALL_ROLES, SYS_fallocate, { -1UL, 0 } },
 	{ "read", 1U << ROLE_DISK | 1U << ROLE_WORKER, SYS_read, { -1UL } },
 };

@@ -42,6 +42,8 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 {
 	const char *path = config->path;
 
+	if (code == EXDEV)
+		return error_setx(err, code, "disk '%s': not in a folder that may be opened", path);
 	if (code == EBUSY)
 		return error_setx(err, code,
 				  "disk '%s': the host itself uses this device (is it mounted?)",
@@ -67,6 +69,17 @@ static int open_image(struct block_backend *be, const struct disk_config *config
 	return kind ? wrong_kind(config->path, kind, err) : open_failed(config, -be->fd, err);
 }
 
+static int identify(struct block_backend *be, const struct disk_config *config, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(be->fd, &st))
+		return error_set(err, errno, "disk '%s': cannot stat", config->path);
+	be->dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
+	be->ino = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
+	return 0;
+}
+
 static int lock_image(const struct block_backend *be, const struct disk_config *config,
 		      struct error *err)
 {
@@ -87,8 +100,6 @@ static int lock_image(const struct block_backend *be, const struct disk_config *
 static int probe_file(struct block_backend *be, const struct disk_config *config,
 		      const struct stat *st, struct error *err)
 {
-	be->dev = st->st_dev;
-	be->ino = st->st_ino;
 	be->size = st->st_size;
 	if (st->st_blksize > (blksize_t)be->physical_block_size)
 		be->physical_block_size = MAX_ALIGN;
@@ -102,8 +113,6 @@ static int probe_device(struct block_backend *be, const struct disk_config *conf
 	unsigned physical;
 
 	be->block_device = true;
-	be->dev = st->st_rdev;
-	be->ino = 0;
 	if (ioctl(be->fd, BLKGETSIZE64, &be->size) || ioctl(be->fd, BLKSSZGET, &logical))
 		return error_set(err, errno, "disk '%s': cannot ask the device for its size",
 				 config->path);
@@ -285,7 +294,9 @@ int block_backend_open_by(struct block_backend *be, const struct disk_config *co
 	ret = open_image(be, config, by, err);
 	if (ret)
 		return ret;
-	ret = lock_image(be, config, err);
+	ret = identify(be, config, err);
+	if (!ret)
+		ret = lock_image(be, config, err);
 	if (!ret)
 		ret = probe_size(be, config, err);
 	if (ret)
@@ -309,7 +320,7 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 	return block_backend_open_by(be, config, NULL, err);
 }
 
-void block_backend_close(struct block_backend *be)
+void block_backend_close(const struct block_backend *be)
 {
 	close(be->fd);
 }

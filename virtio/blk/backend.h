@@ -27,8 +27,9 @@ struct block_backend {
 	uint32_t physical_block_size; /* what the host writes at once; 2^n times block_size */
 	uint32_t optimal_io_size;     /* bytes, 0: not known */
 	bool can_discard;	      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
-	uint64_t dev, ino; /* identity, to refuse an image given twice; a device node's is the
-				* device's */
+	/* Identity, to refuse an image given twice; a device node's is the device's. Known also of one
+	 * that could not be locked. */
+	uint64_t dev, ino;
 };
 
 /*
@@ -42,6 +43,6 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 /* The same with files that `by` opens; NULL: by name. On any thread: it waits for storage. */
 int block_backend_open_by(struct block_backend *be, const struct disk_config *config,
 			  const struct blk_opener *by, struct error *err);
-void block_backend_close(struct block_backend *be);
+void block_backend_close(const struct block_backend *be);
 
 #endif

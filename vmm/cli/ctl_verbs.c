@@ -28,6 +28,10 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "disk limit", API_PATCH, "/disks/{id}", "limits",
 	  "iops|bps[-rd|-wr][-max[-length]]=N ...", "change its limits, and its group's; 0 is none",
 	  "changed" },
+	{ "disk add", API_POST, "/disks", NULL, "path=PATH [KEY=VALUE ...]",
+	  "one more disk, with the keys of --disk", NULL },
+	{ "disk remove", API_DELETE, "/disks/{id}", NULL, "[force-after-ms=N]",
+	  "ask the guest for a disk; take it away after that time", "removed" },
 	{ "metrics", API_GET, "/metrics", NULL, NULL, "all numbers, in Prometheus's text form",
 	  NULL },
 	{ 0 },
@@ -180,9 +184,8 @@ static int put_query(struct ctl_wish *wish, const char *name, const char *value,
 /* ---- KEY=VALUE ---- */
 
 /* Where KEY=VALUE go: the body, or a member of it that is made on the first use. */
-static json_t *place(struct ctl_wish *wish)
+static json_t *place(struct ctl_wish *wish, const char *within)
 {
-	const char *within = wish->verb->within;
 	json_t *object;
 
 	if (!wish->body)
@@ -196,10 +199,27 @@ static json_t *place(struct ctl_wish *wish)
 	return json_object_set_new(wish->body, within, object) ? NULL : object;
 }
 
+/* A key that only a member of the body knows goes there; so does each of a verb that says so. */
+static const struct api_field *find_key(const struct api_field *fields, const char *name,
+					const char **within)
+{
+	const struct api_field *member, *field = *within ? NULL : find_field(fields, name);
+
+	for (member = fields; member && member->name && !field; member++) {
+		if (member->type != API_OBJECT || (*within && strcmp(member->name, *within)))
+			continue;
+		field = find_field(member->fields, name);
+		if (field)
+			*within = member->name;
+	}
+	return field;
+}
+
 static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 {
 	const struct api_route *route = route_of(wish->verb);
-	const struct api_field *fields = route->body, *field;
+	const char *within = wish->verb->within;
+	const struct api_field *field;
 	const char *equals = strchr(word, '=');
 	char name[64];
 	json_t *value;
@@ -211,11 +231,7 @@ static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 	name[equals - word] = '\0';
 	if (find_field(route->query, name))
 		return put_query(wish, name, equals + 1, err);
-	if (wish->verb->within) {
-		field = find_field(fields, wish->verb->within);
-		fields = field ? field->fields : NULL;
-	}
-	field = find_field(fields, name);
+	field = find_key(route->body, name, &within);
 	if (!field)
 		return error_setx(err, EINVAL, "ctl: %s: unknown key '%.*s'%s%s", wish->verb->words,
 				  (int)(equals - word), word, wish->verb->keys ? "; known: " : "",
@@ -223,7 +239,7 @@ static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 	value = value_of(field, equals + 1);
 	if (!value)
 		return bad_value(word, field, err);
-	if (json_object_set_new(place(wish), name, value))
+	if (json_object_set_new(place(wish, within), name, value))
 		return error_set(err, ENOMEM, "ctl");
 	return 0;
 }

@@ -90,7 +90,7 @@ static int add_power(struct machine *m, struct error *err)
 
 static bool has_hotplug(const struct machine *m)
 {
-	return m->opt->hotplug && m->opt->transport == TRANSPORT_PCI;
+	return m->opt->control && m->opt->transport == TRANSPORT_PCI;
 }
 
 /* The power block raises its events. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "virtio/blk/thread.h"
+#include "vmm/cli/disk_option.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/roles.h"
 
@@ -26,7 +27,8 @@ static int attach(struct machine *m, struct machine_disk *disk, struct error *er
 				virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
 }
 
-static int init_blk(struct machine *m, struct machine_disk *disk, struct error *err)
+static int init_blk(struct machine *m, struct machine_disk *disk, const struct block_backend *be,
+		    struct error *err)
 {
 	const struct blk_hooks hooks = {
 		.disk = sandbox_hook(m->sandbox, ROLE_DISK),
@@ -47,7 +49,7 @@ static int init_blk(struct machine *m, struct machine_disk *disk, struct error *
 				  &place.group, &why);
 	if (ret)
 		return error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
-	ret = virtio_blk_init(&disk->blk, disk->config, &place, err);
+	ret = virtio_blk_init_open(&disk->blk, be, disk->config, &place, err);
 	if (ret)
 		throttle_group_leave(&m->throttle, place.group);
 	return ret;
@@ -74,14 +76,25 @@ static unsigned free_index(const struct machine *m)
 	return index;
 }
 
-static int build(struct machine *m, struct machine_disk *disk, struct error *err)
+/* A guest that runs reaches it when its threads are in their sandboxes. */
+static int attach_safely(struct machine *m, struct machine_disk *disk, struct error *err)
+{
+	const int ret = m->plug.loop ? sandbox_settle(m->sandbox, err) : 0;
+
+	return ret ? ret : attach(m, disk, err);
+}
+
+static int build(struct machine *m, struct machine_disk *disk, const struct block_backend *be,
+		 struct error *err)
 {
 	struct error why;
-	int ret = init_blk(m, disk, err);
+	int ret = init_blk(m, disk, be, err);
 
-	if (ret)
+	if (ret) {
+		block_backend_close(be);
 		return ret;
-	ret = attach(m, disk, &why);
+	}
+	ret = attach_safely(m, disk, &why);
 	if (!ret)
 		return 0;
 	error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
@@ -90,22 +103,35 @@ static int build(struct machine *m, struct machine_disk *disk, struct error *err
 	return ret;
 }
 
-int machine_disk_add(struct machine *m, const struct disk_config *config, struct machine_disk **out,
-		     struct error *err)
+static int allocate(const struct machine *m, const struct disk_config *config,
+		    struct machine_disk **out, struct error *err)
 {
 	struct machine_disk *disk;
-	int ret;
 
 	if (m->ndisks == machine_max_disks(m->opt->transport))
-		return error_setx(err, ENOSPC, "disk '%s': all %u slots are taken", config->path,
-				  m->ndisks);
+		return error_setx(err, ENOSPC, "disk '%s': there is no room for more than %u disks",
+				  config->path, m->ndisks);
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return error_set(err, ENOMEM, "disk '%s'", config->path);
 	disk->config = config;
 	disk->index = free_index(m);
 	disk->calls.blk = &disk->blk;
-	ret = build(m, disk, err);
+	*out = disk;
+	return 0;
+}
+
+int machine_disk_add(struct machine *m, const struct disk_config *config,
+		     const struct block_backend *be, struct machine_disk **out, struct error *err)
+{
+	struct machine_disk *disk = NULL;
+	int ret = allocate(m, config, &disk, err);
+
+	if (ret) {
+		block_backend_close(be);
+		return ret;
+	}
+	ret = build(m, disk, be, err);
 	if (ret) {
 		free(disk);
 		return ret;
@@ -123,7 +149,7 @@ static void destroy(struct machine *m, struct machine_disk *disk)
 	else
 		virtio_mmio_destroy(&disk->mmio);
 	destroy_blk(m, disk);
-	free(disk->own.path);
+	disk_config_free(&disk->own);
 	free(disk);
 }
 
@@ -146,12 +172,20 @@ void machine_disks_abandon(struct machine *m)
 		destroy(m, m->disk[--m->ndisks]);
 }
 
+static int open_and_add(struct machine *m, const struct disk_config *config, struct error *err)
+{
+	struct block_backend be;
+	int ret = block_backend_open(&be, config, err);
+
+	return ret ? ret : machine_disk_add(m, config, &be, NULL, err);
+}
+
 int machine_disks_add(struct machine *m, struct error *err)
 {
 	int ret = 0;
 
 	for (unsigned i = 0; i < m->opt->ndisks && !ret; i++)
-		ret = machine_disk_add(m, &m->opt->disk[i], NULL, err);
+		ret = open_and_add(m, &m->opt->disk[i], err);
 	if (ret)
 		machine_disks_abandon(m);
 	return ret;

@@ -51,10 +51,12 @@ struct machine_disk {
 /* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */
 int machine_disks_add(struct machine *m, struct error *err);
 
-/* One more, in the first slot and with the first name that are free. *out may be NULL. Main; vCPUs may
- * run if it is virtio-pci. */
-int machine_disk_add(struct machine *m, const struct disk_config *config, struct machine_disk **out,
-		     struct error *err);
+/*
+ * One more, in the first slot and with the first name that are free. It takes the open image `be`, which
+ * is closed on an error. *out may be NULL. Main; vCPUs may run if it is virtio-pci.
+ */
+int machine_disk_add(struct machine *m, const struct disk_config *config,
+		     const struct block_backend *be, struct machine_disk **out, struct error *err);
 
 /* Its thread has ended, and no vCPU is inside it any more: gives everything back. Main. */
 void machine_disk_remove(struct machine *m, struct machine_disk *disk);

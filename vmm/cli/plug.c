@@ -2,18 +2,20 @@
 /*
  * The life of disks that come and go while the guest runs; see plug.h.
  *
- * Main; ejected() alone runs on a vCPU's thread. Must not know who asks (the control socket does),
- * nor how an image is opened.
+ * Main; ejected() runs on a vCPU's thread, open_image() on one of its own. Must not know who
+ * asks: the control socket does.
  */
 #include "vmm/cli/plug.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/disk_option.h"
 #include "vmm/cli/machine.h"
 #include "vmm/log.h"
 
@@ -116,7 +118,9 @@ int plug_remove(struct plug *plug, struct machine_disk *disk, int64_t force_ms,
 	struct disk_exit *out = &disk->exit;
 
 	if (!plug->loop)
-		return error_setx(err, ENOTSUP, "this machine's disks cannot be removed");
+		return error_setx(err, ENOTSUP,
+				  "disk %s: not with --transport mmio: only PCI has hot-plug",
+				  disk->blk.dev.name);
 	if (out->state == DISK_DRAINS)
 		return error_setx(err, EALREADY, "disk %s: has been given up and still drains",
 				  disk->blk.dev.name);
@@ -147,19 +151,103 @@ void plug_forget_waiter(struct plug *plug, const void *opaque)
 
 /* ---- in ---- */
 
-int plug_add(struct plug *plug, struct disk_config *config, struct error *err)
+/* On the errand's thread. */
+static void open_image(void *opaque)
 {
-	struct machine_disk *disk;
-	int ret;
+	struct plug *plug = opaque;
+	struct plug_entry *in = &plug->entry;
+	const struct blk_opener by = { broker_open, &plug->broker };
 
-	ret = machine_disk_add(plug->machine, config, &disk, err);
-	if (ret)
-		return ret;
-	disk->own = *config;
-	disk->config = &disk->own;
-	hotplug_insert(&plug->regs, disk->pci.slot);
-	log_verbose("%s: disk '%s' has been added", disk->blk.dev.name, disk->config->path);
+	in->ret = block_backend_open_by(&in->be, &in->config, &by, &in->err);
+}
+
+/* Also where it could not be locked, by us. */
+static int check_image(const struct plug *plug, const struct plug_entry *in, struct error *err)
+{
+	const struct machine *m = plug->machine;
+
+	for (unsigned i = 0; i < m->ndisks && (!in->ret || in->ret == -EAGAIN); i++) {
+		const struct block_backend *be = &m->disk[i]->blk.backend;
+
+		if (be->dev == in->be.dev && be->ino == in->be.ino &&
+		    (!be->readonly || !in->be.readonly))
+			return error_setx(err, EBUSY,
+					  "disk '%s': the same image as disk '%s'; only readonly "
+					  "disks may share one",
+					  in->config.path, m->disk[i]->config->path);
+	}
+	return in->ret;
+}
+
+static int take_in(struct plug *plug, struct machine_disk **out)
+{
+	struct plug_entry *in = &plug->entry;
+	const int ret = check_image(plug, in, &in->err);
+
+	if (ret && !in->ret)
+		block_backend_close(&in->be);
+	return ret ? ret : machine_disk_add(plug->machine, &in->config, &in->be, out, &in->err);
+}
+
+static void opened(void *opaque)
+{
+	struct plug *plug = opaque;
+	struct plug_entry *in = &plug->entry;
+	struct machine_disk *disk = NULL;
+	const int ret = take_in(plug, &disk);
+
+	if (ret) {
+		disk_config_free(&in->config);
+	} else {
+		disk->own = in->config;
+		disk->config = &disk->own;
+		hotplug_insert(&plug->regs, disk->pci.slot);
+		log_verbose("%s: disk '%s' has been added", disk->blk.dev.name, disk->config->path);
+	}
+	in->busy = false;
+	in->adder.added(in->adder.opaque, disk, ret, &in->err);
+}
+
+static int check_new(const struct plug *plug, const struct disk_config *config, struct error *err)
+{
+	const struct machine *m = plug->machine;
+
+	if (!plug->loop)
+		return error_setx(err, ENOTSUP,
+				  "disk '%s': not with --transport mmio: only PCI has hot-plug",
+				  config->path);
+	if (plug->entry.busy)
+		return error_setx(err, EBUSY, "disk '%s' is still being opened",
+				  plug->entry.config.path);
+	for (unsigned i = 0; i < m->ndisks && config->serial[0]; i++)
+		if (!strcmp(m->disk[i]->blk.serial, config->serial))
+			return error_setx(err, EEXIST, "disk '%s': %s has the serial '%s' already",
+					  config->path, m->disk[i]->blk.dev.name, config->serial);
+	if (m->ndisks == MACHINE_MAX_DISKS)
+		return error_setx(err, ENOSPC, "disk '%s': there is no room for more than %u disks",
+				  config->path, m->ndisks);
 	return 0;
+}
+
+int plug_add(struct plug *plug, struct disk_config *config, const struct plug_adder *adder,
+	     struct error *err)
+{
+	struct plug_entry *in = &plug->entry;
+	int ret = check_new(plug, config, err);
+
+	if (ret)
+		goto free_config;
+	in->config = *config;
+	in->adder = *adder;
+	in->errand = (struct errand){ .run = open_image, .done = opened, .opaque = plug };
+	in->busy = true;
+	ret = errand_start(&in->errand, plug->loop, err);
+	if (!ret)
+		return 0;
+	in->busy = false;
+free_config:
+	disk_config_free(config);
+	return ret;
 }
 
 /* ---- life ---- */
@@ -186,7 +274,7 @@ void plug_destroy(struct plug *plug)
 	close(plug->event_fd);
 }
 
-int plug_start(struct plug *plug, struct loop *loop, struct error *err)
+int plug_start(struct plug *plug, struct loop *loop, int broker_fd, struct error *err)
 {
 	plug->watch = (struct loop_watch){
 		.fd = plug->event_fd,
@@ -194,6 +282,9 @@ int plug_start(struct plug *plug, struct loop *loop, struct error *err)
 		.ready = event,
 		.opaque = plug,
 	};
+	/* Threads to come get no heap of their own: that would be calls that their lists lack. */
+	mallopt(M_ARENA_MAX, 1);
+	broker_init(&plug->broker, broker_fd);
 	plug->loop = loop;
 	if (loop_add(loop, &plug->watch))
 		return error_setx(err, ENOSPC, "hot-plug: the loop is full");

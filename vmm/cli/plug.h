@@ -12,19 +12,20 @@
 #define MVMM_CLI_PLUG_H
 
 #include "devices/hotplug.h"
+#include "virtio/blk/backend.h"
 #include "virtio/blk/disk_config.h"
+#include "vmm/cli/broker.h"
+#include "vmm/cli/errand.h"
 #include "vmm/cli/loop.h"
 #include "vmm/error.h"
 
 struct machine;
 struct machine_disk;
 
-struct plug {
-	struct machine *machine;
-	struct hotplug regs;
-	struct loop *loop; /* NULL: nothing is plugged */
-	int event_fd;	   /* an eventfd: a disk may have become quiet */
-	struct loop_watch watch;
+/* Who waits for a disk to be added; called once, on main. `disk` NULL: -errno and a message. */
+struct plug_adder {
+	void (*added)(void *opaque, struct machine_disk *disk, int ret, const struct error *err);
+	void *opaque;
 };
 
 /* Who waits for a removal; called once, on main, when the disk is no more. */
@@ -33,15 +34,40 @@ struct plug_waiter {
 	void *opaque;
 };
 
+/* A disk on its way in. */
+struct plug_entry {
+	bool busy;
+	struct errand errand; /* it opens the image */
+	struct disk_config config;
+	struct block_backend be;
+	int ret;
+	struct error err;
+	struct plug_adder adder;
+};
+
+struct plug {
+	struct machine *machine;
+	struct hotplug regs;
+	struct loop *loop; /* NULL: nothing is plugged */
+	int event_fd;	   /* an eventfd: a disk may have become quiet */
+	struct loop_watch watch;
+	struct broker broker;
+	struct plug_entry entry;
+};
+
 /* Puts the registers on the bus. Main, before the vCPUs run. */
 int plug_init(struct plug *plug, struct machine *m, uint64_t port, struct error *err);
 void plug_destroy(struct plug *plug);
 
-/* From now on `loop` takes the steps. Main, once. */
-int plug_start(struct plug *plug, struct loop *loop, struct error *err);
+/* From now on `loop` takes the steps, and the broker behind `broker_fd` opens images. Main, once. */
+int plug_start(struct plug *plug, struct loop *loop, int broker_fd, struct error *err);
 
-/* Adds a disk and tells the guest; `config` becomes the disk's own, also on an error. */
-int plug_add(struct plug *plug, struct disk_config *config, struct error *err);
+/*
+ * Opens an image, makes it a disk and tells the guest. One at a time. `config` is taken over, also on
+ * an error: -ENOTSUP, -EBUSY, -EEXIST (its serial), -ENOSPC, -ENOMEM; 0: the adder will be called.
+ */
+int plug_add(struct plug *plug, struct disk_config *config, const struct plug_adder *adder,
+	     struct error *err);
 
 /*
  * Asks the guest for a disk; asks again where it was asked before. After `force_ms` it is taken away

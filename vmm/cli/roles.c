@@ -12,26 +12,32 @@
 #include "vmm/cli/roles.h"
 
 #include <asm/ioctls.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define S   (1 << ROLE_MAIN_CONTROL) /* serves */
 #define M   (1 << ROLE_MAIN | S)
+#define P   S /* parent of threads that come later, whose own lists cannot give what its lacks */
 #define V   (1 << ROLE_VCPU)
 #define D   (1 << ROLE_DISK)
 #define W   (1 << ROLE_WORKER)
 #define C   (1 << ROLE_CONSOLE)
 #define E   (1 << ROLE_ENDING)
-#define ALL (M | V | D | W | C | E)
+#define B   (1 << ROLE_BROKER)
+#define ALL (M | V | D | W | C | E | B)
 
 /* Of <asm/termbits.h>, with which no other header of terminals goes. */
 #define IOCTL_TCGETS2 0x802c542a
 #define IOCTL_TCSETS2 0x402c542b
 
+#define NODEV	  "the tests add files only"
 #define ANY	  .by_arg = false
 #define ARG(n, v) .by_arg = true, .arg = (n), .value = (uint32_t)(v)
 #define CALL(names, who, when, text, ...)                                                          \
@@ -43,27 +49,27 @@ const char *const role_names[ROLE_COUNT] = {
 	[ROLE_MAIN] = "main",	  [ROLE_MAIN_CONTROL] = "main_control",
 	[ROLE_VCPU] = "vcpu",	  [ROLE_DISK] = "disk",
 	[ROLE_WORKER] = "worker", [ROLE_CONSOLE] = "console",
-	[ROLE_ENDING] = "ending",
+	[ROLE_ENDING] = "ending", [ROLE_BROKER] = "broker",
 };
 
 /* clang-format off */
 const struct role_rule role_rules[] = {
 	/* The I/O path. */
-	CALL("io_submit", D, ANY, "a batch of requests"),
-	CALL("epoll_wait|epoll_pwait", D, ANY, "sleep"),
+	CALL("io_submit", D | P, ANY, "a batch of requests"),
+	CALL("epoll_wait|epoll_pwait", D | P, ANY, "sleep"),
 	CALL("write", ALL, ANY, "interrupts, wake-ups, messages"),
 	CALL("ioctl", V, ARG(1, KVM_RUN), "the guest"),
-	CALL("sched_yield", D, ANY, "to look for work, but not at others' cost"),
-	CALL("io_getevents", D, ANY, "sleep on requests that ring no eventfd",
+	CALL("sched_yield", D | P, ANY, "to look for work, but not at others' cost"),
+	CALL("io_getevents", D | P, ANY, "sleep on requests that ring no eventfd",
 	     .unseen = "only where storage takes longer than the disk's thread looks"),
-	CALL("timerfd_settime", D, ANY, "when the next request may go, by its disk's limits"),
-	CALL("preadv2", D | W, ANY, "a worker's READ; the disk's from the page cache"),
-	CALL("pwritev2", W, ANY, "WRITE"),
-	CALL("pwrite64", W, ANY, "zeroes written one by one"),
-	CALL("fdatasync", D | W, ANY, "FLUSH of a buffered image; the disk's: when it ends"),
-	CALL("fallocate", W, ARG(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), "DISCARD"),
-	CALL("fallocate", W, ARG(1, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), "WRITE ZEROES"),
-	CALL("ioctl", W, ARG(1, BLKDISCARD), "DISCARD on a block device"),
+	CALL("timerfd_settime", D | P, ANY, "when the next request may go, by its disk's limits"),
+	CALL("preadv2", D | W | P, ANY, "a worker's READ; the disk's from the page cache"),
+	CALL("pwritev2", W | P, ANY, "WRITE"),
+	CALL("pwrite64", W | P, ANY, "zeroes written one by one"),
+	CALL("fdatasync", D | W | P, ANY, "FLUSH of a buffered image; the disk's: when it ends"),
+	CALL("fallocate", W | P, ARG(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), "DISCARD"),
+	CALL("fallocate", W | P, ARG(1, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), "WRITE ZEROES"),
+	CALL("ioctl", W | P, ARG(1, BLKDISCARD), "DISCARD on a block device"),
 	CALL("futex", ALL, ANY, "locks, workers that sleep, the sandbox itself"),
 
 	/* What a guest's register access may lead to. */
@@ -90,8 +96,8 @@ const struct role_rule role_rules[] = {
 	     .unseen = "hardly ever: both come to the last words at once"),
 	CALL("close", M, ANY, "what is not needed any more"),
 	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
-	CALL("munmap", M, ANY, "the C library gives stacks back",
-	     .unseen = "only of hundreds of vCPUs"),
+	CALL("munmap", M, ANY, "the C library gives stacks back; a removed disk's memory",
+	     .unseen = "of hundreds of vCPUs, or where disks are removed"),
 	CALL("brk", M, ANY, "memory, should anything still want or free some",
 	     .unseen = "nothing does, but it should not be fatal"),
 	CALL("pread64", M, ANY, "mvmm bench: what its guest has said"),
@@ -99,9 +105,50 @@ const struct role_rule role_rules[] = {
 	/* The control socket. */
 	CALL("accept4", S, ANY, "connections"),
 	CALL("shutdown", S, ARG(1, SHUT_WR), "the end of the last answer"),
-	CALL("mmap", S, ARG(2, PROT_READ | PROT_WRITE), "room for a long answer",
-	     .unseen = "only of many disks"),
+	CALL("mmap", S, ARG(2, PROT_READ | PROT_WRITE), "room for a long answer, a new disk's requests"),
 	CALL("mremap", S, ANY, "the same", .unseen = "only of many disks"),
+
+	/* Disks that come and go: opened on a thread that has main's list. */
+	CALL("sendto", S, ANY, "asks the broker"),
+	CALL("recvmsg", S, ANY, "the broker's answers"),
+	CALL("newfstatat", S, ANY, "an image's size and kind"),
+	CALL("statx", S, ANY, "what direct I/O wants"),
+	CALL("fcntl", S, ARG(1, F_OFD_SETLK), "an image's lock"),
+	CALL("fcntl", S, ARG(1, F_OFD_GETLK), "an image's lock"),
+	CALL("fcntl", S, ARG(1, F_GETFL), "O_DIRECT"),
+	CALL("fcntl", S, ARG(1, F_SETFL), "O_DIRECT"),
+	CALL("lseek", S, ANY, "the end of an image"),
+	CALL("ioctl", S, ARG(1, BLKGETSIZE64), "a block device's size", .unseen = NODEV),
+	CALL("ioctl", S, ARG(1, BLKSSZGET), "its blocks", .unseen = NODEV),
+	CALL("ioctl", S, ARG(1, BLKPBSZGET), "its blocks", .unseen = NODEV),
+	CALL("ioctl", S, ARG(1, BLKIOOPT), "its best length", .unseen = NODEV),
+	CALL("eventfd2", S, ANY, "doorbells, interrupts, mailboxes"),
+	CALL("epoll_create1", S, ANY, "a new disk's"),
+	CALL("epoll_ctl", S, ANY, "a new disk's"),
+	CALL("timerfd_create", S, ANY, "a new disk's limits"),
+	CALL("io_setup", S, ANY, "a new disk's"),
+	CALL("io_destroy", S, ANY, "a removed one's"),
+	CALL("ioctl", S, ARG(1, KVM_CHECK_EXTENSION), "how doorbells can be matched"),
+	CALL("ioctl", S, ARG(1, KVM_IOEVENTFD), "a removed disk's doorbells"),
+	CALL("mmap", S, ARG(2, PROT_NONE), "a thread's stack"),
+	CALL("mprotect", S, ARG(2, PROT_READ | PROT_WRITE), "a thread's stack"),
+	CALL("clone3|clone", S, ANY, "threads"),
+	CALL("set_robust_list", S, ANY, "of the C library, at a thread's start"),
+	CALL("rseq", S, ANY, "of the C library, at a thread's start"),
+	CALL("sched_setaffinity", S, ANY, "a disk's thread with cpu=", .unseen = "no test asks for it"),
+	CALL("prctl", S, ARG(0, PR_SET_NAME), "a thread's name"),
+	CALL("seccomp", S, ARG(0, SECCOMP_SET_MODE_FILTER), "a new thread's own, narrower list"),
+	CALL("madvise", S, ARG(2, MADV_DONTNEED), "of the C library, at the end of the thread that opens"),
+	CALL("exit", S, ANY, "the end of the thread that opens"),
+
+	/* The broker. */
+	CALL("recvfrom", B, ANY, "requests"),
+	CALL("sendmsg", B, ANY, "answers, with descriptors"),
+	CALL("openat2", B, ANY, "files in the folders of --allow"),
+	CALL("newfstatat", B, ANY, "what a file is; the control socket's: is it still ours?"),
+	CALL("fcntl", B, ARG(1, F_SETFL), "a file that is none that would wait"),
+	CALL("close", B, ANY, "what has been given away"),
+	CALL("unlinkat", B, ANY, "the control socket's file, at the end"),
 
 	/* Any thread: to wait, to end, to die of a fault and give the terminal back, to be told of. */
 	CALL("clock_gettime", M, ANY, "CPU time of the vCPUs"),
@@ -121,10 +168,10 @@ const struct role_rule role_rules[] = {
 	CALL("ioctl", ALL, ARG(1, TCGETS), "of the C library, to see whether that worked"),
 	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same", .unseen = "glibc 2.42 and later"),
 	CALL("ioctl", ALL, ARG(1, IOCTL_TCGETS2), "the same", .unseen = "glibc 2.42 and later"),
-	CALL("madvise", ALL & ~M, ARG(2, MADV_DONTNEED), "of the C library, at a thread's end"),
-	CALL("exit", ALL & ~M, ANY, "a thread's end; a worker's where the set-up fails"),
-	CALL("exit_group", M | E, ANY, "the end"),
-	CALL("exit_group", ALL & ~(M | E), ANY, "the end, after a call that is not on this list",
+	CALL("madvise", ALL & ~(M | B), ARG(2, MADV_DONTNEED), "of the C library, at a thread's end"),
+	CALL("exit", ALL & ~(M | B), ANY, "a thread's end; a worker's where the set-up fails"),
+	CALL("exit_group", M | E | B, ANY, "the end"),
+	CALL("exit_group", ALL & ~(M | E | B), ANY, "the end, after a call that is not on this list",
 	     .unseen = "no run does"),
 	{ 0 },
 };

@@ -21,6 +21,7 @@ enum role {
 	ROLE_WORKER,  /* blk-...-w0 */
 	ROLE_CONSOLE, /* writes what the guest prints */
 	ROLE_ENDING,  /* hurries the end of a VM */
+	ROLE_BROKER,  /* a process of its own, that opens files */
 	ROLE_COUNT,
 };
 

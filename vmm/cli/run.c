@@ -6,11 +6,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/cli/allow.h"
 #include "vmm/cli/api/listen.h"
 #include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/server.h"
+#include "vmm/cli/broker.h"
 #include "vmm/cli/clock.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
@@ -82,6 +85,16 @@ static void tick(void *opaque)
 	rates_look(opaque);
 }
 
+/* Disks come and go only where somebody can ask for it. */
+static int start_plug(struct run *run, struct loop *loop, struct error *err)
+{
+	const struct run_options *opt = run->opt;
+
+	if (!opt->control_socket || opt->transport != TRANSPORT_PCI)
+		return 0;
+	return plug_start(&run->machine->plug, loop, opt->broker_fd, err);
+}
+
 /* The vCPUs start, the VM runs, the VM ends. */
 static int run_machine(struct run *run, struct error *err)
 {
@@ -108,7 +121,8 @@ static int run_machine(struct run *run, struct error *err)
 	}
 	ending->started = clock_ms();
 	server = serve(run, &control.loop, err);
-	if ((run->opt->control_socket && !server) || launch(run->machine, ending, err)) {
+	if ((run->opt->control_socket && !server) || start_plug(run, &control.loop, err) ||
+	    launch(run->machine, ending, err)) {
 		terminal_close(&run->term);
 		return STATUS_ERROR;
 	}
@@ -210,15 +224,62 @@ static int prepare_control(struct run_options *opt, struct control_socket *sock,
 	return ret;
 }
 
+/* A folder of device nodes is only allowed by name. */
+static int allow_folders(struct allow *allow, const struct run_options *opt, struct error *err)
+{
+	struct stat st;
+	int ret = 0;
+
+	for (unsigned i = 0; i < opt->nallow && !ret; i++)
+		ret = allow_add(allow, opt->allow[i], err);
+	for (unsigned i = 0; i < opt->ndisks && !opt->nallow && !ret; i++)
+		if (!stat(opt->disk[i].path, &st) && S_ISREG(st.st_mode))
+			ret = allow_add_folder_of(allow, opt->disk[i].path, err);
+	return ret;
+}
+
+/* After the socket, whose file it removes, and before the first fork, as above. */
+static int prepare_broker(struct run_options *opt, struct error *err)
+{
+	const struct control_socket *sock = opt->control_socket;
+	struct allow allow;
+	int ret;
+
+	if (!opt->control)
+		return 0;
+	ret = allow_init(&allow, err);
+	if (ret)
+		return ret;
+	ret = allow_folders(&allow, opt, err);
+	if (!ret && sock) {
+		const struct broker_config config = {
+			.allow = &allow,
+			.sandbox = opt->sandbox,
+			.remove = sock->path,
+			.dev = sock->dev,
+			.ino = sock->ino,
+		};
+
+		ret = opt->broker_fd = broker_start(&config, err);
+	}
+	allow_free(&allow);
+	return ret < 0 ? ret : 0;
+}
+
+/* Children of --on-reboot restart come here, too: what is not theirs they leave alone. */
 static int run_prepared(struct run_options *opt, struct error *err)
 {
 	struct control_socket sock = { .fd = -1 };
-	int status;
+	const pid_t pid = getpid();
+	int status = STATUS_ERROR;
 
 	if (prepare_control(opt, &sock, err))
-		return STATUS_ERROR;
-	status = run_all(opt, err);
+		return status;
+	if (!prepare_broker(opt, err))
+		status = run_all(opt, err);
 	control_socket_remove(&sock);
+	if (opt->broker_fd >= 0 && getpid() == pid)
+		broker_end(opt->broker_fd);
 	return status;
 }
 

@@ -222,6 +222,18 @@ static int set_control(void *into, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_allow(void *into, const char *value, struct error *err)
+{
+	struct run_options *opt = into;
+
+	if (!value[0])
+		return option_invalid(err, "allow", value, "the path is empty");
+	if (opt->nallow == ALLOW_MAX)
+		return option_invalid(err, "allow", value, "more than 32 folders");
+	opt->allow[opt->nallow++] = value;
+	return 0;
+}
+
 /* The name goes into messages: no control characters. */
 static int set_name(void *into, const char *value, struct error *err)
 {
@@ -299,6 +311,10 @@ static const struct option_spec run_options[] = {
 	  set_panic_match },
 	{ "result", "FILE", "write how the VM ended as one line of JSON", set_result },
 	{ "control", "PATH", "serve the control socket there: see mvmm ctl", set_control },
+	{ "allow", "DIR",
+	  "folder of files that the control socket may name;\n"
+	  "repeatable; default: those of the disks",
+	  set_allow },
 	{ "name", "NAME", "name of the VM in messages and results", set_name },
 	{ "sandbox", "on|off|strict", RUN_HELP_SANDBOX, run_set_sandbox },
 	{ "verbose", NULL, "say more on stderr", run_set_verbose },
@@ -343,6 +359,8 @@ static int check_together(const struct run_options *opt, struct error *err)
 				  "--hugepages goes with --memory in steps of 2M only");
 	if (opt->mmio_cmdline && opt->transport != TRANSPORT_MMIO)
 		return error_setx(err, EINVAL, "--mmio-cmdline goes with --transport mmio only");
+	if (opt->nallow && !opt->control)
+		return error_setx(err, EINVAL, "--allow goes with --control only");
 	if (run_check_disks(opt, err))
 		return -EINVAL;
 	return run_check_mmio_isr(opt, err);
@@ -357,6 +375,7 @@ int run_options_parse(int argc, char **argv, struct run_options *opt, struct err
 		.cpus = 1,
 		.panic_match = "Kernel panic - not syncing",
 		.result_fd = -1,
+		.broker_fd = -1,
 	};
 	ret = options_parse(&run_command, argc, argv, opt, err);
 	return ret ? ret : check_together(opt, err);

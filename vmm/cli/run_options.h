@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "virtio/blk/disk_config.h"
+#include "vmm/cli/allow.h"
 #include "vmm/cli/options.h"
 #include "vmm/error.h"
 #include "vmm/sandbox.h"
@@ -47,7 +48,6 @@ struct run_options {
 	unsigned ndisks;
 	enum transport transport;
 	bool mmio_cmdline;
-	bool hotplug; /* disks come and go while the guest runs */
 	enum mmio_isr mmio_isr;
 	uint64_t timeout_ms; /* 0: no limit */
 	bool restart;	     /* --on-reboot restart */
@@ -60,6 +60,9 @@ struct run_options {
 	int result_fd;			       /* -1, until run.c has opened it */
 	const char *control;		       /* NULL: none */
 	struct control_socket *control_socket; /* NULL, until run.c has opened it */
+	const char *allow[ALLOW_MAX];	       /* folders in which the broker opens files */
+	unsigned nallow;		       /* 0: those of the disks */
+	int broker_fd;			       /* -1, until run.c has started it */
 	const char *name;		       /* NULL: none */
 	enum sandbox_mode sandbox;
 	bool verbose;

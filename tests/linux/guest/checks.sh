@@ -364,3 +364,127 @@ test_busy() {
 		dd if=/dev/zero of=/dev/vda bs=64k count=128 conv=fsync,notrunc 2>/dev/null
 	done
 }
+
+# ---- disks that come and go
+
+# appears FILE, disappears FILE: within half a minute
+appears() {
+	tries=0
+	until [ -e "$1" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || return 1
+		usleep 50000
+	done
+}
+
+disappears() {
+	tries=0
+	while [ -e "$1" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || return 1
+		usleep 50000
+	done
+}
+
+# Verified I/O on vda until it is told to stop.
+busy() {
+	laps=0
+	dd if=/dev/urandom of=/tmp/busy bs=64k count=4 2>/dev/null
+	while [ ! -e /tmp/stop ]; do
+		dd if=/tmp/busy of=/dev/vda bs=64k oflag=direct 2>/dev/null &&
+			dd if=/dev/vda bs=64k count=4 iflag=direct 2>/dev/null | cmp - /tmp/busy ||
+			echo "not ok - vda gives back what was written"
+		laps=$((laps + 1))
+		echo $laps >/tmp/laps.new
+		mv /tmp/laps.new /tmp/laps
+	done
+}
+
+md5_of() {
+	dd if="$1" bs=1M skip="$2" count=1 iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1
+}
+
+one_round() {
+	before=$(cat /tmp/laps)
+	appears /dev/vdb1 || return
+	echo "ROUND $1 $(md5_of /dev/vdb1 0) $(cat /sys/block/vdb/serial)"
+	dd if=/dev/urandom of=/tmp/data bs=1M count=1 2>/dev/null
+	dd if=/tmp/data of=/dev/vdb1 bs=1M seek=2 oflag=direct conv=fsync 2>/dev/null || return
+	[ "$(md5_of /dev/vdb1 2)" = "$(md5sum </tmp/data | cut -d ' ' -f 1)" ] || return
+	echo "WROTE $1 $(md5sum </tmp/data | cut -d ' ' -f 1)"
+	disappears /sys/block/vdb || return
+	echo "GONE $1"
+	[ "$(cat /tmp/laps)" -gt "$before" ] || echo "not ok - vda was at work in round $1"
+}
+
+count_disks() {
+	while :; do
+		echo "DISKS $(grep -c ' vd[a-z]*$' /proc/partitions)"
+		usleep 500000
+	done
+}
+
+test_hotplug() {
+	rounds=$(option rounds)
+	echo 0 >/tmp/laps
+	if [ "$rounds" -eq 0 ]; then
+		echo READY
+		count_disks
+	fi
+	dmesg -c >/dev/null
+	busy &
+	echo READY
+	round=0
+	while [ $round -lt "$rounds" ]; do
+		round=$((round + 1))
+		one_round $round || echo "not ok - round $round"
+	done
+	touch /tmp/stop
+	wait
+	none "the kernel has no complaint" 'BUG|cut here|hung|blocked for more|I/O error'
+}
+
+test_hotplug_used() {
+	dmesg -c >/dev/null
+	echo READY
+	appears /dev/vdb
+	mke2fs -b 4096 /dev/vdb >/dev/null 2>&1 && mount -t ext4 /dev/vdb /mnt && echo hello >/mnt/a &&
+		sync || echo "not ok - a filesystem on a disk that came late"
+	echo MOUNTED
+	disappears /sys/block/vdb || echo "not ok - the mounted disk disappears"
+	! { dd if=/dev/zero of=/mnt/b bs=64k count=64 && sync -f /mnt/b && cat /mnt/b; } \
+		>/dev/null 2>&1 || echo "not ok - its filesystem sees errors"
+	umount /mnt || umount -l /mnt
+	echo UNMOUNTED
+	appears /dev/vdb
+	for job in 0 1 2 3 4 5 6 7; do
+		while dd if=/dev/vdb of=/dev/null bs=128k count=16 skip=$job iflag=direct 2>/dev/null; do
+			:
+		done &
+	done
+	sleep 1
+	echo LOADED
+	disappears /sys/block/vdb || echo "not ok - the loaded disk disappears"
+	wait
+	written vda 4 2 || echo "not ok - vda works on"
+	none "nothing hangs, nothing is broken" 'BUG|cut here|hung task|blocked for more'
+}
+
+test_hotplug_forced() {
+	echo READY
+	# A driver that is not told finds out when its next request is not answered: nobody waits here.
+	tries=0
+	while [ $tries -lt 100 ] && [ "$(setting 2)" != ffffffff ]; do
+		tries=$((tries + 1))
+		usleep 100000
+	done
+	is "the slot looks empty" "$(setting 2)" ffffffff
+	check "vda works on" written vda 4 2
+	echo DONE
+	sleep 1000
+}
+
+# setting SLOT: vendor and device, as configuration space has them
+setting() {
+	hexdump -n 4 -e '"%08x"' "/sys/bus/pci/devices/0000:00:0$1.0/config"
+}

@@ -55,7 +55,7 @@ static json_t *config_json(const struct machine_disk *disk)
 			 (int)blk->backend.block_size);
 }
 
-static json_t *disk_json(const struct machine_disk *disk)
+json_t *disk_json(const struct machine_disk *disk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(disk->blk.dataplane);
 	const struct throttle_group *group = disk->blk.group;

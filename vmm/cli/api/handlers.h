@@ -27,6 +27,12 @@ void disk_change(struct api_request *req);
  * answered (404). */
 struct machine_disk *disk_of(struct api_request *req);
 
+json_t *disk_json(const struct machine_disk *disk);
+
+/* plug.c */
+void disks_add(struct api_request *req);
+void disk_remove(struct api_request *req);
+
 /* metrics.c */
 void metrics_show(struct api_request *req);
 

@@ -4,6 +4,31 @@
  * users, and a test holds one to the other. Constants only.
  */
 #include "vmm/cli/api/handlers.h"
+#include "vmm/cli/api/limits.h"
+
+/* The keys of --disk, which takes them as text and checks their values. */
+static const struct api_field new_disk[] = {
+	{ "path", API_STRING, true, 1, 4095, NULL },
+	{ "readonly", API_BOOLEAN, false, 0, 0, NULL },
+	{ "serial", API_STRING, false, 0, 20, NULL },
+	{ "cache", API_STRING, false, 0, 0, NULL },
+	{ "aio", API_STRING, false, 0, 0, NULL },
+	{ "queues", API_INTEGER, false, 0, 0, NULL },
+	{ "queue_size", API_INTEGER, false, 0, 0, NULL },
+	{ "aio_depth", API_INTEGER, false, 0, 0, NULL },
+	{ "poll_max_us", API_INTEGER, false, 0, 0, NULL },
+	{ "block_size", API_INTEGER, false, 0, 0, NULL },
+	{ "cpu", API_INTEGER, false, 0, 0, NULL },
+	{ "group", API_STRING, false, 0, 0, NULL },
+	{ "limits", API_OBJECT, false, 0, 0, limits_fields },
+	{ "on_error", API_STRING, false, 0, 0, NULL },
+	{ 0 },
+};
+
+static const struct api_field removal[] = {
+	{ "force_after_ms", API_INTEGER, false, 0, 86400000, NULL },
+	{ 0 },
+};
 
 const struct api_route api_routes[] = {
 	{ API_GET, "/vm", vm_show, NULL, NULL },
@@ -13,6 +38,8 @@ const struct api_route api_routes[] = {
 	{ API_PUT, "/vm/reset", vm_reset, NULL, NULL },
 	{ API_PUT, "/vm/quit", vm_quit, NULL, NULL },
 	{ API_GET, "/disks", disks_list, NULL, NULL },
+	{ API_POST, "/disks", disks_add, new_disk, NULL },
+	{ API_DELETE, "/disks/{id}", disk_remove, NULL, removal },
 	{ API_GET, "/disks/{id}", disk_show, NULL, NULL },
 	{ API_PATCH, "/disks/{id}", disk_change, change_fields, NULL },
 	{ API_GET, "/metrics", metrics_show, NULL, NULL },

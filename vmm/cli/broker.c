@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VM process's side of the broker: starts it, and asks it. Main starts and ends it; any thread of
+ * the VM that may wait asks. Must not know what the files are for.
+ */
+#include "vmm/cli/broker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "vmm/cli/broker_wire.h"
+#include "vmm/cli/signals.h"
+
+#define END_MS 500
+
+/* From its first instruction on the broker takes none of the signals that end the VM. */
+static pid_t fork_unsignalled(void)
+{
+	sigset_t set, before;
+	pid_t pid;
+
+	signals_that_end(&set);
+	sigprocmask(SIG_BLOCK, &set, &before);
+	pid = fork();
+	if (pid)
+		sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
+int broker_start(const struct broker_config *config, struct error *err)
+{
+	int fd[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd))
+		return error_set(err, errno, "broker: socketpair");
+	pid = fork_unsignalled();
+	if (!pid)
+		broker_run(fd[1], config); /* closes all else */
+	close(fd[1]);
+	if (pid > 0)
+		return fd[0];
+	close(fd[0]);
+	return error_set(err, errno, "broker: fork");
+}
+
+void broker_end(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	shutdown(fd, SHUT_WR);
+	poll(&pfd, 1, END_MS);
+	close(fd);
+}
+
+void broker_init(struct broker *broker, int fd)
+{
+	*broker = (struct broker){ .fd = fd };
+	pthread_mutex_init(&broker->lock, NULL);
+	/* Those of a boot before, whose answers may still come, had other numbers. */
+	broker->last = (uint64_t)getpid() << 32;
+}
+
+static int take_fd(struct msghdr *msg)
+{
+	struct cmsghdr *head = CMSG_FIRSTHDR(msg);
+	int fd = -EPROTO;
+
+	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(fd)))
+		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+	return fd;
+}
+
+/* The descriptor, or -errno; -EAGAIN: an answer to somebody else. */
+static int receive(struct broker *broker, mode_t *kind)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+	struct broker_answer answer;
+	struct iovec iov = { &answer, sizeof(answer) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = room,
+		.msg_controllen = sizeof(room),
+	};
+	ssize_t len;
+	int fd;
+
+	do
+		len = recvmsg(broker->fd, &msg, MSG_CMSG_CLOEXEC);
+	while (len < 0 && errno == EINTR);
+	if (len != sizeof(answer))
+		return len < 0 ? -errno : -EPIPE;
+	fd = answer.result ? answer.result : take_fd(&msg);
+	if (answer.number == broker->last) {
+		*kind = answer.kind;
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -EAGAIN;
+}
+
+static int ask(struct broker *broker, const char *path, int flags, mode_t *kind)
+{
+	struct broker_request request = { .number = ++broker->last, .flags = flags };
+	int ret;
+
+	if (strlen(path) >= sizeof(request.path))
+		return -ENAMETOOLONG;
+	strcpy(request.path, path);
+	if (send(broker->fd, &request, sizeof(request), MSG_NOSIGNAL) < 0)
+		return -errno;
+	do
+		ret = receive(broker, kind);
+	while (ret == -EAGAIN);
+	return ret;
+}
+
+int broker_open(void *opaque, const char *path, int flags, mode_t *kind)
+{
+	struct broker *broker = opaque;
+	int ret;
+
+	*kind = 0;
+	pthread_mutex_lock(&broker->lock);
+	ret = ask(broker, path, flags, kind);
+	pthread_mutex_unlock(&broker->lock);
+	return ret;
+}
