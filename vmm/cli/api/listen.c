@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BACKLOG	    32
+#define BACKLOG	    128 /* clients that do not wait to connect fail beyond that */
 #define LOCK_TRIES  200
 #define LOCK_NAP_NS (10 * 1000 * 1000)
 
