@@ -347,23 +347,38 @@ restart() {
 	ended 0 poweroff
 }
 
-# background ARGUMENT ...: as boot, but lets it run, with a control socket; waits for the guest
+# background ARGUMENT ...: as boot, but lets it run, with a control socket
 background() {
 	: >"$dir/console"
 	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --timeout $patience \
 		--result "$dir/result" --control "$dir/ctl" "$@" \
 		</dev/null >"$dir/console" 2>"$dir/stderr" &
 	pid=$!
-	guest_done 1
 }
 
-# guest_done N: has said so in N boots
-guest_done() {
+# within_patience COMMAND ...: until it succeeds
+within_patience() {
 	tries=0
-	until [ "$(console | grep -c '^DONE$')" -ge "$1" ] || [ $tries -ge $patience ]; do
+	until "$@" || [ $tries -ge $patience ]; do
 		sleep 1
 		tries=$((tries + 1))
 	done
+}
+
+# guest_said LINE N: in N boots
+guest_said() {
+	[ "$(console | grep -cx "$1")" -ge "$2" ]
+}
+
+guest_done() {
+	within_patience guest_said DONE "$1"
+}
+
+# has_ended STATUS REASON: what was started by background()
+has_ended() {
+	status=0
+	wait $pid || status=$?
+	ended "$1" "$2"
 }
 
 # ctl WHAT TEXT WORD ...: what mvmm ctl prints has TEXT
@@ -393,6 +408,7 @@ control() {
 	blank "$dir/data.img" 16M
 	linux cloud busy ""
 	background --name lab --on-reboot restart --disk "$dir/data.img,serial=data"
+	guest_done 1
 	ctl "the VM says what it is" '^name  *lab' vm
 	ctl "a disk is found by its serial" '^id  *vda' disk show data
 	before=$(written)
@@ -420,16 +436,55 @@ control() {
 	guest_done 2
 	ctl "the second boot has the same socket" '^state  *running' vm
 	ctl "the end is taken" 'is ending' quit
-	status=0
-	wait $pid || status=$?
-	ended 0 quit
+	has_ended 0 quit
 	check "the socket is gone" [ ! -e "$dir/ctl" ]
 	linux cloud button ""
 	background
+	guest_done 1
 	ctl "the power button is pressed" pressed power-button
-	status=0
-	wait $pid || status=$?
-	ended 0 poweroff
+	has_ended 0 poweroff
+}
+
+seen() {
+	md5 <"$dir/data.img"
+	written
+	md5 <"$dir/console"
+}
+
+# One pause that is long for the guest's watchdogs, and nothing that moves meanwhile.
+long_pause() {
+	ctl "it pauses" '^paused' pause
+	ctl "it says so" '^state  *paused' vm
+	seen >"$dir/before"
+	sleep 6
+	seen >"$dir/after"
+	check "image, counters and console stand still" cmp -s "$dir/before" "$dir/after"
+	ctl "it goes on" '^running' resume
+}
+
+# Many pauses of a guest that verifies its I/O; then the end of one that is paused.
+pausing() {
+	blank "$dir/data.img" 16M
+	linux cloud pause "rounds=8"
+	background --cpus 2 --disk "$dir/data.img"
+	within_patience guest_said '# at work' 1
+	long_pause
+	pauses=0
+	while ./mvmm ctl "$dir/ctl" pause >/dev/null 2>&1 &&
+		./mvmm ctl "$dir/ctl" resume >/dev/null 2>&1; do
+		pauses=$((pauses + 1))
+		usleep 200000 # both share one emulated CPU
+	done
+	check "it was paused often ($pauses times)" [ $pauses -ge 20 ]
+	has_ended 0 poweroff
+	on_host vda "$dir/data.img"
+
+	linux cloud busy ""
+	background --disk "$dir/data.img"
+	guest_done 1
+	ctl "it pauses" '^paused' pause
+	kill -TERM $pid
+	has_ended 143 signal
 }
 
 pvpanic() {
@@ -761,6 +816,7 @@ run_case() {
 	reboot-triple) reboot_by t 33 crash ;;
 	restart) restart ;;
 	control) control ;;
+	pause) pausing ;;
 	panic-pvpanic) pvpanic ;;
 	panic-console) console_panic ;;
 	panic-early) early_panic ;;

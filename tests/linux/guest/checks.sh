@@ -330,6 +330,22 @@ test_button() {
 	echo "ok - the power button interrupts"
 }
 
+# Verified I/O while the host stops and goes on. Watchdogs take two seconds for long.
+test_pause() {
+	echo 1 >/proc/sys/kernel/watchdog_thresh
+	echo "# at work"
+	rounds=$(option rounds)
+	round=0
+	while [ $round -lt "$rounds" ] && written vda $((round % 8)) 1 >/tmp/sum; do
+		cp /tmp/sum "/tmp/sum.$((round % 8))"
+		round=$((round + 1))
+	done
+	is "rounds of verified I/O" $round "$rounds"
+	cat /tmp/sum.*
+	none "no watchdog has noticed" 'soft lockup|rcu.*stall|blocked for more than|clocksource.*unstable'
+	no_trouble
+}
+
 test_panic() {
 	echo DONE
 	echo c >/proc/sysrq-trigger
