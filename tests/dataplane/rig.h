@@ -50,6 +50,7 @@ struct rig_config {
 	unsigned depth;	     /* 0: 64 */
 	uint64_t features;
 	enum disk_on_error on_error;
+	int main_fd; /* rung instead of the rig's own event_fd; 0: none */
 	struct throttle_limits limits;
 	struct throttle_buckets *buckets; /* NULL: of its own */
 };
@@ -146,7 +147,7 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 		.name = "blk-test",
 		.serial = "rig-0815",
 		.on_error = rig->config.on_error,
-		.event_fd = rig->event_fd,
+		.event_fd = rig->config.main_fd ? rig->config.main_fd : rig->event_fd,
 		.limits = &rig->config.limits,
 		.buckets = rig->config.buckets ? rig->config.buckets : &rig->buckets,
 	};

@@ -17,6 +17,7 @@
 static struct {
 	pthread_mutex_t lock;
 	bool hold;
+	int error;    /* io_submit() fails with it */
 	bool no_poll; /* as before Linux 4.18 */
 	io_context_t ctx;
 	unsigned n;
@@ -41,7 +42,9 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	pthread_mutex_lock(&slow.lock);
 	for (long i = 0; i < n; i++)
 		slow.durable += !!(iocb[i]->aio_rw_flags & RWF_DSYNC);
-	if (slow.hold && (!slow.n || ctx == slow.ctx)) {
+	if (slow.error) {
+		ret = -slow.error;
+	} else if (slow.hold && (!slow.n || ctx == slow.ctx)) {
 		slow.ctx = ctx;
 		memcpy(slow.iocb + slow.n, iocb, n * sizeof(*iocb));
 		slow.n += n;
@@ -56,6 +59,13 @@ static inline void hold_io(bool hold)
 {
 	pthread_mutex_lock(&slow.lock);
 	slow.hold = hold;
+	pthread_mutex_unlock(&slow.lock);
+}
+
+static inline void fail_io(int error)
+{
+	pthread_mutex_lock(&slow.lock);
+	slow.error = error;
 	pthread_mutex_unlock(&slow.lock);
 }
 

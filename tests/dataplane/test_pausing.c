@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/disk_stop.h"
 #include "vmm/cli/machine.h"
 #include "vmm/vcpu.h"
 
@@ -27,6 +28,7 @@
 
 struct vm_rig {
 	struct machine m;
+	struct run_options opt;
 	struct loop loop;
 	struct loop_watch on_vm;
 	struct vcpu vcpu[CPUS];
@@ -114,10 +116,15 @@ static void add_cpu(struct vm_rig *r, unsigned i)
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(run, MAP_FAILED);
-	r->rig[i] = rig_new((struct rig_config){ .features = F_ALL, .dir = "/var/tmp" });
+	r->rig[i] = rig_new((struct rig_config){
+		.features = F_ALL,
+		.on_error = DISK_ON_ERROR_ENOSPC,
+		.main_fd = r->m.vm.event_fd,
+	});
 	r->vcpu[i] =
 		(struct vcpu){ .vm = &r->m.vm, .id = i, .fd = VCPU_FD + i, .run = run, .cpu = -1 };
 	guest[i] = (struct guest){ .run = run, .driver = driver_new(r->rig[i], 0, DEPTH, ALL) };
+	r->disk[i].config = &r->rig[i]->disk;
 	r->disk[i].blk.dataplane = r->rig[i]->dp;
 	r->disk[i].calls.blk = &r->disk[i].blk;
 	r->m.disk[r->m.ndisks++] = &r->disk[i];
@@ -129,6 +136,8 @@ static struct vm_rig *vm_rig_new(void)
 	struct error err;
 
 	assert_non_null(r);
+	r->opt.control = "a.sock";
+	r->m.opt = &r->opt;
 	r->m.vm.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	r->m.vm.stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	r->m.vm.vcpu = r->vcpu;
@@ -400,6 +409,121 @@ static void a_disk_that_is_taken_away_holds_no_pause_up(void **state)
 	vm_rig_free(r);
 }
 
+/* What is said while this lasts. */
+static struct {
+	int saved, fd;
+} said = { -1, -1 };
+
+static int listen_begin(void **state)
+{
+	said.saved = dup(STDERR_FILENO);
+	said.fd = memfd_create("stderr", MFD_CLOEXEC);
+	return dup2(said.fd, STDERR_FILENO) < 0;
+}
+
+/* Also after a failure, which then can be read. */
+static int listen_end(void **state)
+{
+	fail_io(0);
+	dup2(said.saved, STDERR_FILENO);
+	close(said.saved);
+	return close(said.fd);
+}
+
+static const char *heard(void)
+{
+	static char text[4096];
+	const ssize_t n = pread(said.fd, text, sizeof(text) - 1, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	return text;
+}
+
+static unsigned count(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, what))) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
+static void wait_paused(struct vm_rig *r)
+{
+	for (unsigned i = 0; i < RIG_WAIT_MS && r->m.pausing.state != PAUSING_PAUSED; i++)
+		serve(r, 1, NULL);
+	assert_string_equal(pausing_state_name(&r->m.pausing), "paused");
+}
+
+/* The guest sees nothing but time: its requests are verified afterwards. */
+static void a_disk_that_stops_pauses_the_machine_until_it_is_resumed(void **state)
+{
+	struct vm_rig *r = vm_rig_new();
+	struct answer resumed = { 0 };
+	char want[128], why[128];
+
+	wait_for_io(0);
+	assert_false(disk_stop_reason(&r->m, why, sizeof(why)));
+	fail_io(ENOSPC);
+	wait_paused(r);
+	serve(r, 20, NULL); /* the other disk fails, too, or has had nothing to do */
+	assert_true(disk_stop_reason(&r->m, why, sizeof(why)));
+	assert_non_null(strstr(why, "': No space left on device"));
+	assert_int_equal(pausing_resume(&r->m.pausing, answer, &resumed), 0); /* in vain */
+	assert_true(serve(r, RIG_WAIT_MS, &resumed.there));
+	wait_paused(r);
+	fail_io(0);
+	resume_machine(r);
+	assert_false(disk_stop_reason(&r->m, why, sizeof(why)));
+	wait_for_io(0);
+	wait_for_io(1);
+	assert_string_equal(pausing_state_name(&r->m.pausing), "running");
+	assert_in_range(count(heard(), "\n"), 2, 4); /* once a disk and stop */
+	assert_int_equal(count(heard(), "make room, then: mvmm ctl a.sock resume\n"),
+			 count(heard(), "\n"));
+	snprintf(want, sizeof(want), "mvmm: warning: disk '%s': No space left on device",
+		 r->rig[0]->path);
+	assert_in_range(count(heard(), want), 1, 2);
+	vm_rig_free(r);
+}
+
+static void a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing(void **state)
+{
+	struct vm_rig *r = vm_rig_new();
+	struct answer paused = { 0 };
+	char why[128];
+
+	wait_for_io(0);
+	fail_io(ENOSPC);
+	assert_int_equal(pausing_pause(&r->m.pausing, answer, &paused), 0);
+	assert_true(serve(r, RIG_WAIT_MS, &paused.there));
+	assert_int_equal(paused.result, 0);
+	serve(r, 20, NULL);
+	assert_string_equal(pausing_state_name(&r->m.pausing), "paused");
+	fail_io(0);
+	resume_machine(r);
+	assert_false(disk_stop_reason(&r->m, why, sizeof(why)));
+	wait_for_io(0);
+	wait_for_io(1);
+	vm_rig_free(r);
+}
+
+static void a_stopped_machine_ends_at_once(void **state)
+{
+	struct vm_rig *r = vm_rig_new();
+	const uint64_t begin_ms = clock_ms();
+
+	wait_for_io(0);
+	fail_io(ENOSPC);
+	wait_paused(r);
+	vm_request_end(&r->m.vm, VM_END_SIGNAL, 15);
+	vm_rig_free(r);
+	fail_io(0);
+	assert_in_range(clock_ms() - begin_ms, 0, 5000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +534,14 @@ int main(void)
 		cmocka_unit_test(a_pause_is_taken_back_at_any_moment),
 		cmocka_unit_test(a_machine_ends_from_any_state),
 		cmocka_unit_test(a_disk_that_is_taken_away_holds_no_pause_up),
+		cmocka_unit_test_setup_teardown(
+			a_disk_that_stops_pauses_the_machine_until_it_is_resumed, listen_begin,
+			listen_end),
+		cmocka_unit_test_setup_teardown(
+			a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing,
+			listen_begin, listen_end),
+		cmocka_unit_test_setup_teardown(a_stopped_machine_ends_at_once, listen_begin,
+						listen_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -487,6 +487,37 @@ pausing() {
 	has_ended 143 signal
 }
 
+# A host without room for what the guest writes: the VM stops, says why, and the guest sees nothing
+# but time.
+on_error() {
+	small=$dir/small
+	mkdir "$small"
+	if ! mount -t tmpfs -o size=3m tmpfs "$small" 2>/dev/null; then
+		ok "a full host # SKIP needs to be root"
+		return
+	fi
+	blank "$small/data.img" 16M
+	linux cloud full ""
+	background --disk "$small/data.img,cache=writeback,on-error=enospc"
+	within_patience is_paused
+	ctl "it is paused" '^state  *paused' vm
+	ctl "and says why" "^reason  *disk '.*data.img': No space left on device" vm
+	check "so does stderr" grep -q "make room, then: mvmm ctl $dir/ctl resume" "$dir/stderr"
+	ctl "it is resumed in vain" '^running' resume
+	within_patience is_paused
+	ctl "it is paused again" '^reason  *disk' vm
+	mount -o remount,size=32m "$small"
+	ctl "it is resumed with room" '^running' resume
+	has_ended 0 poweroff
+	on_host vda "$small/data.img"
+	is "it was paused twice" "$(grep -c 'No space left on device' "$dir/stderr")" 2
+	umount "$small"
+}
+
+is_paused() {
+	./mvmm ctl --json "$dir/ctl" vm 2>/dev/null | grep -q '"state":"paused"'
+}
+
 pvpanic() {
 	linux cloud pvpanic ""
 	boot --panic-match ''
@@ -817,6 +848,7 @@ run_case() {
 	restart) restart ;;
 	control) control ;;
 	pause) pausing ;;
+	on-error) on_error ;;
 	panic-pvpanic) pvpanic ;;
 	panic-console) console_panic ;;
 	panic-early) early_panic ;;

@@ -29,6 +29,7 @@ struct disk_exit {
 /* Its part of a pause of the whole machine: pausing.c's. */
 struct disk_pause {
 	struct disk_call pause, resume;
+	bool told; /* that it has stopped on an error: disk_stop.c's */
 };
 
 /* Stays where it is until it is removed. */

@@ -14,12 +14,17 @@
  * disk gets its RESUME first, but the vCPUs do not wait for the answers: a RESUME looks at all rings,
  * so that no doorbell of theirs is lost, and where a pause is taken back because one storage does
  * not answer, the guest goes on with the others.
+ *
+ * A disk that on-error= has stopped, with requests in its hands that the host has failed, pauses the
+ * machine as anybody does. Its RESUME is what sends them again; whether it has stopped once more is
+ * looked at when that has been answered.
  */
 #include "vmm/cli/pausing.h"
 
 #include <errno.h>
 #include <stddef.h>
 
+#include "vmm/cli/disk_stop.h"
 #include "vmm/cli/machine.h"
 
 void pausing_init(struct pausing *p, struct machine *m, struct loop *loop)
@@ -50,6 +55,7 @@ static void disk_done(struct pausing *p, enum pausing_state from, enum pausing_s
 		return;
 	p->state = to;
 	finish(p, 0);
+	pausing_look(p);
 }
 
 static void disk_paused(void *opaque, int result)
@@ -89,10 +95,12 @@ static void pause_disks(struct pausing *p)
 	disk_paused(p, 0);
 }
 
+/* All of them: also where they were not asked to pause, one may have stopped by itself. */
 static void resume_disks(struct pausing *p)
 {
 	struct machine *m = p->machine;
 
+	p->waits = m->ndisks + 1;
 	for (unsigned i = 0; i < m->ndisks; i++) {
 		struct disk_call *call = &m->disk[i]->pause.resume;
 
@@ -123,9 +131,8 @@ int pausing_resume(struct pausing *p, pausing_done done, void *opaque)
 	if (p->state == PAUSING_PAUSES)
 		finish(p, -ECANCELED);
 	expect(p, PAUSING_RESUMES, done, opaque);
-	p->waits = 1 + (p->disks_asked ? p->machine->ndisks : 0);
-	if (p->disks_asked)
-		resume_disks(p);
+	disk_stop_forget(p->machine);
+	resume_disks(p);
 	vm_resume(&p->machine->vm);
 	disk_resumed(p, 0);
 	return 0;
@@ -133,6 +140,8 @@ int pausing_resume(struct pausing *p, pausing_done done, void *opaque)
 
 void pausing_look(struct pausing *p)
 {
+	if (p->state != PAUSING_RESUMES && disk_stop_tell(p->machine) && p->state == PAUSING_RUNS)
+		pausing_pause(p, NULL, NULL);
 	if (p->state == PAUSING_PAUSES && !p->disks_asked && vm_paused(&p->machine->vm))
 		pause_disks(p);
 }

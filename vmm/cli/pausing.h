@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A whole machine that stops and goes on: first its vCPUs, then its disks; back in one go. All on
- * main's loop, which serves everything else meanwhile; signals, the user and --timeout, which goes on
- * counting, end the VM from any of these states.
+ * A whole machine that stops and goes on, because somebody asks for it or because a disk has stopped
+ * (on-error=): first its vCPUs, then its disks; back in one go. All on main's loop, which serves
+ * everything else meanwhile; signals, the user and --timeout, which goes on counting, end the VM from
+ * any of these states.
  *
  * Paused means: no vCPU runs, no device works for one, every request a disk has taken has ended, or
  * waits in the disk's hands with nothing of it in flight, and so neither the guest's memory nor an

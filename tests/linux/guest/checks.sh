@@ -346,6 +346,12 @@ test_pause() {
 	no_trouble
 }
 
+# More than the host has room for.
+test_full() {
+	check "vda: data is there after dropping caches" written vda 0 8
+	no_trouble
+}
+
 test_panic() {
 	echo DONE
 	echo c >/proc/sysrq-trigger

@@ -5,6 +5,7 @@
 
 #include "vmm/cli/api/handlers.h"
 #include "vmm/cli/clock.h"
+#include "vmm/cli/disk_stop.h"
 #include "vmm/cli/machine.h"
 #include "vmm/vcpu.h"
 
@@ -30,15 +31,24 @@ static json_t *vcpus_json(const struct vm *vm)
 	return list;
 }
 
+/* Why the VM pauses without having been asked to. */
+static json_t *reason(const struct machine *m)
+{
+	char text[512];
+
+	return api_string(disk_stop_reason(m, text, sizeof(text)) ? text : NULL);
+}
+
 void vm_show(struct api_request *req)
 {
 	const struct machine *m = req->ctx->machine;
 	const struct run_options *opt = m->opt;
 
 	api_reply(req, 200,
-		  json_pack("{s:s, s:o, s:s, s:I, s:I, s:s, s:o, s:i}", "version", MVMM_VERSION,
-			    "name", api_string(opt->name), "state", pausing_state_name(&m->pausing),
-			    "uptime_ms", (json_int_t)(clock_ms() - req->ctx->started), "memory",
+		  json_pack("{s:s, s:o, s:s, s:o, s:I, s:I, s:s, s:o, s:i}", "version",
+			    MVMM_VERSION, "name", api_string(opt->name), "state",
+			    pausing_state_name(&m->pausing), "reason", reason(m), "uptime_ms",
+			    (json_int_t)(clock_ms() - req->ctx->started), "memory",
 			    (json_int_t)opt->memory, "transport",
 			    opt->transport == TRANSPORT_PCI ? "pci" : "mmio", "vcpus",
 			    vcpus_json(&m->vm), "disks", m->ndisks));

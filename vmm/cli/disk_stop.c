@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disks that on-error= has stopped; see disk_stop.h. Main. Must not know what is done about it. */
+#include "vmm/cli/disk_stop.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/cli/machine.h"
+#include "vmm/log.h"
+
+static const char *remedy(int code)
+{
+	return code == ENOSPC || code == EDQUOT ? "make room" : "put that right";
+}
+
+static void tell(const struct machine *m, const struct machine_disk *disk, int code)
+{
+	const char *socket = m->opt->control;
+
+	log_warn("disk '%s': %s: the VM is paused; %s, then: mvmm ctl %s resume",
+		 disk->config->path, strerror(code), remedy(code), socket ? socket : "PATH");
+}
+
+bool disk_stop_tell(struct machine *m)
+{
+	bool any = false;
+	int code;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		struct machine_disk *disk = m->disk[i];
+
+		if (!virtio_blk_stopped(&disk->blk, &code))
+			continue;
+		any = true;
+		if (!disk->pause.told)
+			tell(m, disk, code);
+		disk->pause.told = true;
+	}
+	return any;
+}
+
+void disk_stop_forget(struct machine *m)
+{
+	for (unsigned i = 0; i < m->ndisks; i++)
+		m->disk[i]->pause.told = false;
+}
+
+bool disk_stop_reason(const struct machine *m, char *text, size_t size)
+{
+	int code;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		if (!virtio_blk_stopped(&m->disk[i]->blk, &code))
+			continue;
+		snprintf(text, size, "disk '%s': %s", m->disk[i]->config->path, strerror(code));
+		return true;
+	}
+	return false;
+}
