@@ -8,7 +8,8 @@
 #
 # With -v main=main_control main is one that has a control socket.
 #
-# A thread is held to its role from the end of its seccomp() on.
+# A thread is held to its role from the end of its seccomp() on; one that was made by main in its
+# sandbox, to main's until then.
 
 function role_of(name) {
 	if (name ~ /^vcpu[0-9]+$/)
@@ -17,7 +18,7 @@ function role_of(name) {
 		return "worker"
 	if (name ~ /^blk-/)
 		return "disk"
-	if (name == "console" || name == "ending")
+	if (name == "console" || name == "ending" || name == "broker")
 		return name
 	return main ? main : "main"
 }
@@ -55,6 +56,8 @@ FNR == NR {
 	sub(/^[0-9]+<[^>]*> +/, "", line)
 	if (!(pid in seen)) {
 		seen[pid] = 1
+		if (running)
+			sealed[pid] = inherited[pid] = 1
 		process[sprintf("%#x", pid)] = 1
 	}
 }
@@ -66,8 +69,10 @@ FNR == NR {
 # Resumed calls have been looked at when they began, and the last of a thread before its filter is
 # seccomp() itself.
 line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
-	if (line ~ /^<\.\.\. seccomp resumed/)
+	if (line ~ /^<\.\.\. seccomp resumed/) {
 		sealed[pid] = 1
+		delete inherited[pid]
+	}
 	if (line ~ /^\+\+\+/)
 		gone[pid] = 1
 	next
@@ -86,7 +91,7 @@ line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
 }
 
 sealed[pid] {
-	role = role_of(name)
+	role = pid in inherited ? (main ? main : "main") : role_of(name)
 	k = rule_for(role, call, arg)
 	if (k)
 		used[text[role, call, k]] = 1
@@ -96,17 +101,21 @@ sealed[pid] {
 
 # KVM_RUN
 call == "ioctl" && arg[1] == "0xae80" {
+	running = 1
 	for (p in seen)
 		if (!sealed[p] && !gone[p] && !(p in parents))
 			print "bad the guest runs, thread " p " is not in its sandbox yet"
 }
 
+# A process, perhaps another boot.
 call == "clone" || call == "fork" || call == "vfork" {
 	parents[pid] = 1
+	running = 0
 }
 
 call == "seccomp" && arg[0] == "0x1" && line !~ /unfinished/ {
 	sealed[pid] = 1
+	delete inherited[pid]
 }
 
 END {

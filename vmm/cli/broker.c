@@ -31,21 +31,39 @@ static pid_t fork_unsignalled(void)
 	return pid;
 }
 
+/* Nothing runs before it is in its sandbox. */
+static int wait_for_word(int fd, struct error *err)
+{
+	struct broker_answer word;
+	ssize_t len;
+
+	do
+		len = recv(fd, &word, sizeof(word), 0);
+	while (len < 0 && errno == EINTR);
+	if (len != sizeof(word))
+		return error_setx(err, ECHILD, "broker: ended at once");
+	return word.result ? error_set(err, -word.result, "broker: cannot enter its sandbox") : 0;
+}
+
 int broker_start(const struct broker_config *config, struct error *err)
 {
 	int fd[2];
 	pid_t pid;
+	int ret;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd))
 		return error_set(err, errno, "broker: socketpair");
 	pid = fork_unsignalled();
 	if (!pid)
 		broker_run(fd[1], config); /* closes all else */
+	ret = pid < 0 ? error_set(err, errno, "broker: fork") : 0;
 	close(fd[1]);
-	if (pid > 0)
+	if (!ret)
+		ret = wait_for_word(fd[0], err);
+	if (!ret)
 		return fd[0];
 	close(fd[0]);
-	return error_set(err, errno, "broker: fork");
+	return ret;
 }
 
 void broker_end(int fd)

@@ -24,7 +24,7 @@ struct broker_config {
 	ino_t ino;
 };
 
-/* Forks it. The descriptor of its socket, which children of ours inherit, or -errno with a message.
+/* Forks it, and waits until it is in its sandbox. The descriptor of its socket, which children of ours inherit, or -errno with a message.
  * Main, before any thread. */
 int broker_start(const struct broker_config *config, struct error *err);
 

@@ -21,7 +21,6 @@
 #include "vmm/cli/roles.h"
 #include "vmm/cli/violation.h"
 #include "vmm/landlock.h"
-#include "vmm/log.h"
 
 #define FLAGS (O_ACCMODE | O_CREAT | O_EXCL)
 
@@ -89,20 +88,20 @@ static int add_rules(const struct process *p, int ruleset)
 }
 
 /* What the host lacks the VM's process says. */
-static int enter_sandbox(const struct process *p, enum sandbox_mode mode, struct error *err)
+static int enter_sandbox(const struct process *p, enum sandbox_mode mode)
 {
 	struct sandbox sb;
-	int ret = sandbox_init(&sb, mode, role_programs, ROLE_COUNT, err);
+	int ret = sandbox_init(&sb, mode, role_programs, ROLE_COUNT, NULL);
 
 	if (ret || !sb.on)
 		return ret;
 	if (sb.ruleset >= 0)
 		ret = add_rules(p, sb.ruleset);
 	if (ret)
-		return error_set(err, -ret, "broker: Landlock");
+		return ret;
 	if (sb.filters)
 		violation_report();
-	return sandbox_seal(&sb, ROLE_BROKER, err);
+	return sandbox_seal(&sb, ROLE_BROKER, NULL);
 }
 
 /* ---- requests ---- */
@@ -166,15 +165,15 @@ void broker_run(int fd, const struct broker_config *config)
 {
 	struct process p = { .fd = fd, .allow = *config->allow };
 	struct broker_request request;
-	struct error err = { 0 };
+	struct broker_answer word = { 0 };
 
 	prctl(PR_SET_NAME, "broker");
 	close_others(&p);
 	open_remove(&p, config);
-	if (enter_sandbox(&p, config->sandbox, &err)) {
-		log_error("%s", err.text);
+	word.result = enter_sandbox(&p, config->sandbox);
+	answer(&p, &word, -1);
+	if (word.result)
 		_exit(1);
-	}
 	while (receive(&p, &request))
 		serve(&p, &request);
 	remove_file(&p);

@@ -12,7 +12,8 @@ struct broker_request {
 	char path[PATH_MAX];
 };
 
-/* With a descriptor where `result` is 0. */
+/* With a descriptor where `result` is 0. The first one answers nobody: the broker is in its sandbox, or
+ * cannot be. */
 struct broker_answer {
 	uint64_t number;
 	int32_t result; /* 0 or -errno */
