@@ -385,3 +385,27 @@ void virtio_dev_write_config(struct virtio_dev *dev, uint64_t off, const void *d
 		atomic_fetch_add(&dev->generation, 1);
 	pthread_mutex_unlock(&dev->lock);
 }
+
+/* Also before DRIVER_OK: the driver reads the configuration while it sets the device up, and would not
+ * look again. */
+static void tell_of_change(struct virtio_dev *dev)
+{
+	struct irq_line line;
+
+	if (!(atomic_load(dev->status) & VIRTIO_CONFIG_S_DRIVER) || !may_run(dev))
+		return;
+	line = dev->transport_ops->config_line(dev->transport);
+	irq_line_signal(&line);
+}
+
+int virtio_dev_try_change_config(struct virtio_dev *dev, unsigned off, const void *data,
+				 unsigned len)
+{
+	if (pthread_mutex_trylock(&dev->lock))
+		return -EBUSY;
+	memcpy(dev->config + off, data, len);
+	atomic_fetch_add(&dev->generation, 1);
+	tell_of_change(dev);
+	pthread_mutex_unlock(&dev->lock);
+	return 0;
+}

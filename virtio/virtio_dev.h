@@ -133,6 +133,14 @@ void virtio_dev_set_queue(struct virtio_dev *dev, uint32_t q, enum virtq_field f
 void virtio_dev_read_config(struct virtio_dev *dev, uint64_t off, void *data, unsigned len);
 void virtio_dev_write_config(struct virtio_dev *dev, uint64_t off, const void *data, unsigned len);
 
+/*
+ * Main, from the device's side: changes bytes of the configuration and tells the driver (2.5.1,
+ * 4.1.5.4). Never waits: -EBUSY, and nothing is done, while a vCPU is in one of the device's registers,
+ * where it may be waiting for storage.
+ */
+int virtio_dev_try_change_config(struct virtio_dev *dev, unsigned off, const void *data,
+				 unsigned len);
+
 /* A doorbell that KVM did not catch (odd width, other value): same effect as the ioeventfd. */
 void virtio_dev_kick(struct virtio_dev *dev, uint32_t q);
 

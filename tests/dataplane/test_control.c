@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands to a disk's thread: start, pause, resume, reset, end; quiet, with I/O in flight, and
- * under load. */
+/* Commands to a disk's thread: start, pause, resume, reset, end; quiet and with I/O in flight. */
 #include <poll.h>
 
-#include "tests/dataplane/driver.h"
 #include "tests/dataplane/rig.h"
 #include "tests/dataplane/slow.h"
 
@@ -392,168 +390,6 @@ static void writes_are_durable_when_the_driver_cannot_flush(void **state)
 	rig_free(rig);
 }
 
-/* ---- storms ---------------------------------------------------------------------------------- */
-
-struct load {
-	struct driver *d[RIG_QUEUES];
-	pthread_t thread[RIG_QUEUES];
-};
-
-static void load_begin(struct load *load, struct rig *rig, unsigned depth, unsigned requests)
-{
-	for (unsigned q = 0; q < rig->config.nqueues; q++)
-		load->d[q] = driver_new(rig, q, depth, requests);
-	for (unsigned q = 0; q < rig->config.nqueues; q++)
-		assert_int_equal(pthread_create(&load->thread[q], NULL, drive, load->d[q]), 0);
-}
-
-static bool load_running(const struct load *load, const struct rig *rig)
-{
-	for (unsigned q = 0; q < rig->config.nqueues; q++)
-		if (!load->d[q]->finished)
-			return true;
-	return false;
-}
-
-static void load_end(struct load *load, struct rig *rig)
-{
-	for (unsigned q = 0; q < rig->config.nqueues; q++)
-		pthread_join(load->thread[q], NULL);
-	for (unsigned q = 0; q < rig->config.nqueues; q++) {
-		if (load->d[q]->error)
-			fail_msg("queue %u: %s", q, load->d[q]->error);
-		free(load->d[q]);
-	}
-}
-
-static void pause_storm(struct rig_config config)
-{
-	struct rig *rig = rig_new(config);
-	struct load load;
-
-	load_begin(&load, rig, 16, 1500);
-	for (unsigned i = 0; load_running(&load, rig); i++) {
-		assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
-		send_wce(rig, i % 2);
-		assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
-		usleep(i % 7 * 50);
-	}
-	load_end(&load, rig);
-	rig_free(rig);
-}
-
-static void no_request_is_lost_in_a_storm_of_pauses(void **state)
-{
-	pause_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
-	pause_storm((struct rig_config){ .nqueues = 2, .features = F_INDIRECT, .no_look = true });
-	pause_storm((struct rig_config){
-		.aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK, .features = F_EVENT });
-}
-
-/* A write that a reset cut off happened or did not: each page of the image is whole, and what was
- * completed is there. */
-static void check_pages(struct rig *rig, unsigned n, const uint32_t *done, const uint32_t *sent)
-{
-	uint32_t page[1024];
-
-	for (unsigned i = 0; i < n; i++) {
-		rig_peek(rig, 4096 * i, page, sizeof(page));
-		for (unsigned k = 1; k < 1024; k++)
-			assert_int_equal(page[k], page[0]);
-		if (page[0] != sent[i])
-			assert_true(page[0] >= done[i]);
-	}
-}
-
-static void reset_storm(struct rig_config config, unsigned rounds)
-{
-	struct rig *rig = rig_new(config);
-	uint32_t done[16] = { 0 }, sent[16] = { 0 };
-	struct rig_req r[16];
-	struct fake_done d;
-	uint64_t count;
-
-	for (unsigned i = 0; i < 16; i++)
-		r[i] = rig_req(rig, 4096);
-	for (uint32_t round = 0x10000; round < 0x10000 + rounds; round++) {
-		for (unsigned i = 0; i < 16; i++) {
-			uint32_t *page = rig_ptr(rig, r[i].data);
-
-			for (unsigned k = 0; k < 1024; k++)
-				page[k] = round;
-			rig_queue(rig, 0, &r[i], VIRTIO_BLK_T_OUT, 8 * i, 4096, i);
-			sent[i] = round;
-		}
-		rig_kick(rig, 0);
-		usleep(round % 5 * 60);
-		while (fake_queue_poll(&rig->drv[0], &d))
-			done[d.cookie] = round;
-		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
-		/* The memory is the guest's again. */
-		memset(rig_ptr(rig, r[0].data), 0xdd, 4096);
-		memset(rig_ptr(rig, r[15].data), 0xdd, 4096);
-		fake_queue_reset(&rig->drv[0]);
-		while (read(rig->irq_fd[0], &count, sizeof(count)) > 0)
-			;
-		assert_int_equal(rig_start(rig), 0);
-	}
-	assert_false(atomic_load(&rig->status));
-	check_pages(rig, 16, done, sent);
-	rig_free(rig);
-}
-
-struct pauser {
-	pthread_t thread;
-	struct rig *rig;
-	_Atomic bool stop;
-	int result;
-};
-
-static void *pause_and_resume(void *arg)
-{
-	struct pauser *p = arg;
-
-	for (unsigned i = 0; !p->stop && !p->result; i++) {
-		p->result = rig_send(p->rig, BLK_CMD_PAUSE);
-		usleep(i % 5 * 40);
-		p->result |= rig_send(p->rig, BLK_CMD_RESUME);
-	}
-	return NULL;
-}
-
-/* A vCPU's commands and main's at the same time. */
-static void resets_and_pauses_are_answered_in_any_order(void **state)
-{
-	struct rig *rig = rig_new((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" });
-	struct rig_req r = rig_req(rig, 4096);
-	struct pauser p = { .rig = rig };
-
-	assert_int_equal(pthread_create(&p.thread, NULL, pause_and_resume, &p), 0);
-	for (unsigned round = 0; round < 400; round++) {
-		for (unsigned i = 0; i < 8; i++)
-			rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 8 * i, 4096, i);
-		rig_kick(rig, 0);
-		usleep(round % 7 * 30);
-		assert_int_equal(rig_send(rig, BLK_CMD_RESET), 0);
-		memset(rig_ptr(rig, r.data), round, 4096);
-		fake_queue_reset(&rig->drv[0]);
-		assert_int_equal(rig_start(rig), 0);
-		send_wce(rig, round % 2);
-	}
-	p.stop = true;
-	pthread_join(p.thread, NULL);
-	assert_int_equal(p.result, 0);
-	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
-	rig_free(rig);
-}
-
-static void a_storm_of_resets_leaves_whole_pages(void **state)
-{
-	reset_storm((struct rig_config){ .features = F_EVENT, .dir = "/dev/shm" }, 400);
-	reset_storm((struct rig_config){ .no_look = true }, 100);
-	reset_storm((struct rig_config){ .aio = DISK_AIO_THREADS, .features = F_INDIRECT }, 200);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -573,9 +409,6 @@ int main(void)
 		cmocka_unit_test(a_reset_passes_a_pause_that_waits),
 		cmocka_unit_test(who_comes_after_the_end_is_told_so),
 		cmocka_unit_test(writes_are_durable_when_the_driver_cannot_flush),
-		cmocka_unit_test(no_request_is_lost_in_a_storm_of_pauses),
-		cmocka_unit_test(a_storm_of_resets_leaves_whole_pages),
-		cmocka_unit_test(resets_and_pauses_are_answered_in_any_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

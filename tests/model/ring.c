@@ -308,7 +308,7 @@ static void start_device(uint64_t features)
 	queue->line = (struct irq_line){ .fd = m.line };
 	if (config.mmio)
 		queue->line = (struct irq_line){ .fd = m.line, .status = &m.isr, .bits = 1 };
-	blk_limits_init(&dp->limits, dp->be, features, "");
+	blk_limits_init(&dp->limits, dp->be, dp->size, features, "");
 	dp->notify_on = true;
 	dp->writeback = true;
 	dp->started = true;
@@ -328,6 +328,7 @@ static void new_device(void)
 		.aio = DISK_AIO_NATIVE,
 	};
 	m.dp->be = &m.be;
+	m.dp->size = m.be.size;
 	m.dp->mem = &m.guest.mem;
 	m.dp->nqueues = 1;
 	m.dp->depth = MAX_DEPTH;

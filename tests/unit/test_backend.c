@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "virtio/blk/backend.h"
+#include "virtio/blk/backend_size.h"
 
 static struct {
 	int open_errno; /* what opening an image says; 0: the truth */
@@ -408,6 +408,59 @@ static void a_hard_link_is_the_same_image(void **state)
 	unlink(link_path);
 }
 
+static void the_size_of_an_image_in_use_is_followed(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t bytes;
+
+	make_file(rig, 1 << 20);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	make_file(rig, (3 << 20) + 100);
+	assert_int_equal(block_backend_probe_size(&rig->be, rig->path, &bytes, &rig->err), 0);
+	assert_int_equal(bytes, 3 << 20);
+	assert_int_equal(rig->be.size, 1 << 20);
+	make_file(rig, 100);
+	assert_int_equal(block_backend_probe_size(&rig->be, rig->path, &bytes, &rig->err), -EINVAL);
+	assert_non_null(strstr(rig->err.text, "is empty (100 bytes)"));
+	block_backend_close(&rig->be);
+}
+
+static void the_size_of_an_image_in_use_is_changed(void **state)
+{
+	struct rig *rig = *state;
+	struct stat st;
+
+	make_file(rig, 1 << 20);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_int_equal(block_backend_check_size(&rig->be, rig->path, 2 << 20, &rig->err), 0);
+	assert_int_equal(block_backend_set_size(&rig->be, rig->path, 2 << 20, &rig->err), 0);
+	assert_int_equal(stat(rig->path, &st), 0);
+	assert_int_equal(st.st_size, 2 << 20);
+	assert_int_equal(block_backend_set_size(&rig->be, rig->path, 512, &rig->err), 0);
+	assert_int_equal(stat(rig->path, &st), 0);
+	assert_int_equal(st.st_size, 512);
+	block_backend_close(&rig->be);
+}
+
+static void sizes_that_no_image_can_have_are_refused(void **state)
+{
+	static const uint64_t odd[] = { 0, 1, 511, 513, (1ULL << 62) + 512, -512ULL };
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		assert_int_equal(block_backend_check_size(&rig->be, rig->path, odd[i], &rig->err),
+				 -EINVAL);
+	rig->be.block_device = true;
+	assert_int_equal(block_backend_check_size(&rig->be, rig->path, 512, &rig->err), -EINVAL);
+	assert_non_null(strstr(rig->err.text, "only follows"));
+	rig->be.block_device = false;
+	rig->be.readonly = true;
+	assert_int_equal(block_backend_check_size(&rig->be, rig->path, 512, &rig->err), -EROFS);
+	block_backend_close(&rig->be);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -432,6 +485,9 @@ int main(void)
 		T(what_was_named_is_not_replaced),
 		T(host_blocks_larger_than_the_guests_fall_back),
 		T(a_hard_link_is_the_same_image),
+		T(the_size_of_an_image_in_use_is_followed),
+		T(the_size_of_an_image_in_use_is_changed),
+		T(sizes_that_no_image_can_have_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

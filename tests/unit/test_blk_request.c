@@ -27,7 +27,7 @@ struct rig {
 
 static void limits(struct rig *rig, uint64_t features, const char *serial)
 {
-	blk_limits_init(&rig->limits, &rig->be, features, serial);
+	blk_limits_init(&rig->limits, &rig->be, rig->be.size, features, serial);
 }
 
 static int setup(void **state)

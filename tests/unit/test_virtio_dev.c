@@ -676,6 +676,42 @@ static void H25_generation_changes_with_the_bytes_only(void **state)
 	rig_free(rig);
 }
 
+/* From the device's side: 2.5.1, and what 4.1.5.4 tells the driver by. */
+static void a_change_of_the_device_is_told_to_the_driver(void **state)
+{
+	struct rig *rig = rig_new();
+	uint32_t before = atomic_load(&rig->dev.generation);
+	uint8_t now[12];
+
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 8, "\x77\x78", 2), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.generation), before);
+	assert_int_equal(rig->line_status, 0); /* no driver is there yet */
+	to_features_ok(rig);
+	before = atomic_load(&rig->dev.generation);
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 7, "\x99", 1), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.generation), before);
+	assert_int_equal(rig->line_status, 2);
+	virtio_dev_read_config(&rig->dev, 0, now, sizeof(now));
+	assert_memory_equal(now + 6, "\x16\x99\x77\x78\x1a", 5);
+	rig_free(rig);
+}
+
+/* It may be a vCPU that waits for storage, and main must not. */
+static void a_change_waits_for_no_vcpu(void **state)
+{
+	struct rig *rig = rig_new();
+	const uint32_t before = atomic_load(&rig->dev.generation);
+
+	to_features_ok(rig);
+	pthread_mutex_lock(&rig->dev.lock);
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 0, "\x99", 1), -EBUSY);
+	pthread_mutex_unlock(&rig->dev.lock);
+	assert_int_equal(rig->dev.config[0], 0x10);
+	assert_int_equal(atomic_load(&rig->dev.generation), before);
+	assert_int_equal(rig->line_status, 0);
+	rig_free(rig);
+}
+
 /* ---- init ------------------------------------------------------------------------------------ */
 
 static void init_refuses_what_no_device_has(void **state)
@@ -727,6 +763,8 @@ int main(void)
 		cmocka_unit_test(config_writes_reach_the_device),
 		cmocka_unit_test(H25_read_only_config_ignores_writes),
 		cmocka_unit_test(H25_generation_changes_with_the_bytes_only),
+		cmocka_unit_test(a_change_of_the_device_is_told_to_the_driver),
+		cmocka_unit_test(a_change_waits_for_no_vcpu),
 		cmocka_unit_test(init_refuses_what_no_device_has),
 	};
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "virtio/blk/backend_size.h"
 #include "virtio/blk/lock.h"
 #include "virtio/blk/request.h"
 #include "vmm/log.h"
@@ -100,7 +101,6 @@ static int lock_image(const struct block_backend *be, const struct disk_config *
 static int probe_file(struct block_backend *be, const struct disk_config *config,
 		      const struct stat *st, struct error *err)
 {
-	be->size = st->st_size;
 	if (st->st_blksize > (blksize_t)be->physical_block_size)
 		be->physical_block_size = MAX_ALIGN;
 	return 0;
@@ -113,8 +113,8 @@ static int probe_device(struct block_backend *be, const struct disk_config *conf
 	unsigned physical;
 
 	be->block_device = true;
-	if (ioctl(be->fd, BLKGETSIZE64, &be->size) || ioctl(be->fd, BLKSSZGET, &logical))
-		return error_set(err, errno, "disk '%s': cannot ask the device for its size",
+	if (ioctl(be->fd, BLKSSZGET, &logical))
+		return error_set(err, errno, "disk '%s': cannot ask the device for its block size",
 				 config->path);
 	be->offset_align = logical;
 	if (!ioctl(be->fd, BLKPBSZGET, &physical) && physical > be->physical_block_size)
@@ -124,11 +124,11 @@ static int probe_device(struct block_backend *be, const struct disk_config *conf
 	return 0;
 }
 
-/* Fixes the size for good: a file that grows or shrinks later changes nothing for the guest. */
-static int probe_size(struct block_backend *be, const struct disk_config *config, struct error *err)
+/* Fixes the size: a file that grows or shrinks later changes nothing for the guest, unless main says so
+ * (backend_size.h). */
+static int probe_kind(struct block_backend *be, const struct disk_config *config, struct error *err)
 {
 	struct stat st;
-	uint32_t tail;
 	int ret;
 
 	if (fstat(be->fd, &st))
@@ -141,15 +141,7 @@ static int probe_size(struct block_backend *be, const struct disk_config *config
 		ret = wrong_kind(config->path, st.st_mode, err);
 	if (ret)
 		return ret;
-	tail = be->size % be->block_size;
-	be->size -= tail;
-	if (!be->size)
-		return error_setx(err, EINVAL, "disk '%s': is empty (%u bytes)", config->path,
-				  tail);
-	if (tail)
-		log_warn("disk '%s': its last %u bytes are not a whole block of %u and stay hidden",
-			 config->path, tail, be->block_size);
-	return 0;
+	return block_backend_probe_size(be, config->path, &be->size, err);
 }
 
 static void warn_of_format(const struct block_backend *be, const struct disk_config *config)
@@ -298,7 +290,7 @@ int block_backend_open_by(struct block_backend *be, const struct disk_config *co
 	if (!ret)
 		ret = lock_image(be, config, err);
 	if (!ret)
-		ret = probe_size(be, config, err);
+		ret = probe_kind(be, config, err);
 	if (ret)
 		goto err_fd;
 	warn_of_format(be, config);

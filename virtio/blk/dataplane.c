@@ -41,6 +41,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	static const struct throttle_limits unlimited;
 
 	dp->be = config->backend;
+	dp->size = config->backend->size;
 	dp->mem = config->mem;
 	dp->nqueues = config->nqueues;
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;

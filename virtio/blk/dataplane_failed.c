@@ -90,7 +90,7 @@ bool dataplane_send_failed(struct blk_dataplane *dp)
 	bool did = false;
 
 	while ((req = unpark(dp))) {
-		dataplane_start(dp, req);
+		dataplane_start_parked(dp, req);
 		did = true;
 	}
 	return did;

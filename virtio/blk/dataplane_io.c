@@ -168,10 +168,19 @@ static void go(struct blk_dataplane *dp, struct blk_request *req)
 }
 
 /* A request begins: who must wait for the job does so here, and once. */
-void dataplane_start(struct blk_dataplane *dp, struct blk_request *req)
+static void start(struct blk_dataplane *dp, struct blk_request *req)
 {
 	if (!dp->job || !dataplane_job_takes(dp, req))
 		go(dp, req);
+}
+
+/* The disk may have shrunk meanwhile: then it is as if the request came now. */
+void dataplane_start_parked(struct blk_dataplane *dp, struct blk_request *req)
+{
+	if (blk_request_fits(req, &dp->limits))
+		start(dp, req);
+	else
+		complete(dp, req, VIRTIO_BLK_S_IOERR);
 }
 
 static void begin(struct blk_dataplane *dp, unsigned queue)
@@ -186,7 +195,7 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 	if (status != BLK_START)
 		complete(dp, req, status);
 	else if (!dp->throttled || !dataplane_must_wait(dp, req))
-		dataplane_start(dp, req);
+		start(dp, req);
 }
 
 /* Those whose wait for a limit is over. */
@@ -196,7 +205,7 @@ static bool start_due(struct blk_dataplane *dp)
 	bool did = false;
 
 	while ((req = dataplane_next_due(dp))) {
-		dataplane_start(dp, req);
+		dataplane_start_parked(dp, req);
 		did = true;
 	}
 	return did;

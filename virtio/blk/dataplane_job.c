@@ -450,6 +450,9 @@ static int start(struct blk_dataplane *dp, struct blk_job *job)
 {
 	if (dp->job)
 		return -EBUSY;
+	/* The disk has just got another size, which main is about to show. */
+	if (job->copy.chunks.size != dp->size)
+		return -EAGAIN;
 	dp->job = job;
 	return 0;
 }

@@ -63,7 +63,7 @@ static int start(struct blk_dataplane *dp, const struct blk_command *cmd)
 		stop_queues(dp);
 		return ret;
 	}
-	blk_limits_init(&dp->limits, dp->be, cmd->features, dp->serial);
+	blk_limits_init(&dp->limits, dp->be, dp->size, cmd->features, dp->serial);
 	dp->config_line = cmd->config_line;
 	dp->status = cmd->status;
 	dp->writeback = cmd->writeback;
@@ -83,9 +83,16 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 		return dp->writeback && !cmd->writeback;
 	case BLK_CMD_JOB_START:
 		return cmd->drain;
+	case BLK_CMD_RESIZE:
+		return cmd->size < dp->size && !dp->job;
 	default:
 		return false;
 	}
+}
+
+static void set_size(struct blk_dataplane *dp, uint64_t size)
+{
+	dp->size = dp->limits.size = size;
 }
 
 static int carry_out(struct blk_dataplane *dp, const struct blk_command *cmd)
@@ -102,6 +109,11 @@ static int carry_out(struct blk_dataplane *dp, const struct blk_command *cmd)
 		return 0;
 	case BLK_CMD_THROTTLE:
 		dataplane_set_limits(dp, &cmd->throttle);
+		return 0;
+	case BLK_CMD_RESIZE:
+		if (dp->job) /* whose target is as large as the disk */
+			return -EBUSY;
+		set_size(dp, cmd->size);
 		return 0;
 	case BLK_CMD_SET_ON_ERROR:
 		dp->on_error = cmd->on_error;
@@ -180,6 +192,9 @@ static int finish_command(struct blk_dataplane *dp, const struct blk_command *cm
 	case BLK_CMD_SET_WCE:
 		sync_image(dp);
 		dp->writeback = false;
+		break;
+	case BLK_CMD_RESIZE:
+		set_size(dp, cmd->size);
 		break;
 	case BLK_CMD_QUIT:
 		sync_image(dp);

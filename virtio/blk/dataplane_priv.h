@@ -79,6 +79,7 @@ struct blk_dataplane {
 	_Atomic uint32_t *status; /* the device's */
 	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
 	unsigned fresh;		  /* request[fresh ..] were never used */
+	uint64_t size;		  /* bytes the guest may touch; be->size is main's */
 	struct blk_limits limits;
 	struct desc_chain chain; /* the one being parsed */
 	struct io_event events[BLK_EVENTS];
@@ -144,8 +145,8 @@ void dataplane_go_on(struct blk_dataplane *dp);
 /* RESET, QUIT: they are forgotten. */
 void dataplane_forget_failed(struct blk_dataplane *dp);
 
-/* dataplane_io.c: a request, or what is left of one, goes to an engine. */
-void dataplane_start(struct blk_dataplane *dp, struct blk_request *req);
+/* dataplane_io.c: one that was parked, or what is left of it, goes to an engine. */
+void dataplane_start_parked(struct blk_dataplane *dp, struct blk_request *req);
 
 /*
  * One pass over all work there is, commands apart: takes requests from the rings, submits, reaps,

@@ -34,6 +34,8 @@ enum blk_command_type {
 			 * stop by on-error= */
 	BLK_CMD_QUIT,	/* like RESET, then a sync, and the thread ends */
 	BLK_CMD_THROTTLE, /* these limits from now on, for those that wait as well */
+	BLK_CMD_RESIZE, /* requests beyond the new size fail; a smaller one is answered when drained, so
+			 * that the image can be cut then */
 	BLK_CMD_SET_ON_ERROR,
 	/* Of a job (job.h), and answered at once but for the first. */
 	BLK_CMD_JOB_START,    /* of a backup: when nothing is in flight. -EBUSY: there is one */
@@ -60,6 +62,7 @@ struct blk_command {
 	enum blk_command_type type;
 	bool writeback; /* START, SET_WCE: a volatile cache is allowed, FLUSH makes durable */
 	enum disk_on_error on_error; /* SET_ON_ERROR */
+	uint64_t size;		     /* RESIZE: bytes */
 	uint64_t features;	     /* START: negotiated */
 	struct irq_line config_line;
 	struct throttle_limits throttle; /* THROTTLE */

@@ -26,11 +26,11 @@ void blk_limits_move(struct blk_limits *limits, const struct block_backend *be)
 		limits->granule = be->offset_align;
 }
 
-void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
-		     const char *serial)
+void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t size,
+		     uint64_t features, const char *serial)
 {
 	memset(limits, 0, sizeof(*limits));
-	limits->size = be->size;
+	limits->size = size;
 	blk_limits_move(limits, be);
 	limits->readonly = be->readonly;
 	limits->volatile_cache = !be->readonly && be->cache != DISK_CACHE_UNSAFE;
@@ -206,6 +206,19 @@ int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,
 		return VIRTIO_BLK_S_IOERR;
 	iov_read(chain->iov, chain->nreadable, 0, &hdr, sizeof(hdr));
 	return parse_op(req, &hdr, chain, limits);
+}
+
+bool blk_request_fits(const struct blk_request *req, const struct blk_limits *limits)
+{
+	const bool ranges = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
+
+	if (req->op == BLK_OP_READ || req->op == BLK_OP_WRITE)
+		return inside(limits, req->offset / BLK_SECTOR_SIZE, req->len);
+	for (unsigned i = 0; ranges && i < req->nseg; i++)
+		if (!inside(limits, req->range[i].offset / BLK_SECTOR_SIZE,
+			    (uint64_t)req->range[i].sectors * BLK_SECTOR_SIZE))
+			return false;
+	return true;
 }
 
 void blk_request_advance(struct blk_request *req, uint32_t n)

@@ -86,7 +86,8 @@ struct blk_request {
 	struct iovec inline_iov[BLK_INLINE_IOV];
 };
 
-/* What requests of one disk are held against. Changes only while nothing is in flight. */
+/* What requests of one disk are held against. Changes only while it is drained, but for a size that
+ * grows. */
 struct blk_limits {
 	uint64_t size;	  /* bytes the guest may touch */
 	uint32_t granule; /* lengths and offsets must be multiples: 512 or what direct I/O needs */
@@ -98,8 +99,8 @@ struct blk_limits {
 };
 
 /* `serial` becomes `id`; the rest comes from the image and the negotiated features. */
-void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t features,
-		     const char *serial);
+void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, uint64_t size,
+		     uint64_t features, const char *serial);
 
 /* Another image of the same size, engine and rights takes its place. */
 void blk_limits_move(struct blk_limits *limits, const struct block_backend *be);
@@ -113,6 +114,9 @@ void blk_limits_move(struct blk_limits *limits, const struct block_backend *be);
  */
 int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,
 		      const struct blk_limits *limits);
+
+/* Whether all that is left to do of it lies inside the image; for one that has waited. */
+bool blk_request_fits(const struct blk_request *req, const struct blk_limits *limits);
 
 /* READ or WRITE: `n` more bytes, at most req->len, are done. */
 void blk_request_advance(struct blk_request *req, uint32_t n);

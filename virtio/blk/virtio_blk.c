@@ -336,6 +336,25 @@ int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error)
 	return blk_dataplane_post(blk->dataplane, &cmd);
 }
 
+int virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_RESIZE, .size = bytes };
+
+	return blk_dataplane_post(blk->dataplane, &cmd);
+}
+
+int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes)
+{
+	const uint64_t capacity = htole64(bytes / BLK_SECTOR_SIZE);
+	int ret;
+
+	ret = virtio_dev_try_change_config(&blk->dev, offsetof(struct virtio_blk_config, capacity),
+					   &capacity, sizeof(capacity));
+	if (!ret)
+		blk->backend.size = bytes;
+	return ret;
+}
+
 bool virtio_blk_stopped(const struct virtio_blk *blk, int *code)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);

@@ -62,6 +62,15 @@ int virtio_blk_resume(struct virtio_blk *blk);
 int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error);
 int virtio_blk_set_limits(struct virtio_blk *blk); /* to what its group has now */
 
+/*
+ * A new size, in three steps. virtio_blk_resize() is a command as above: requests beyond `bytes` fail
+ * from its answer on, and then nothing beyond it is under way. virtio_blk_show_size() tells the guest;
+ * -EBUSY: a vCPU is in the device's registers, try again later. The image itself is the caller's: a
+ * smaller one is cut between the two, a larger one is there before the first (backend_size.h).
+ */
+int virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes);
+int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes);
+
 /* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
  * then, until virtio_blk_answer() is called. Main. */
 int virtio_blk_answer(struct virtio_blk *blk, int *result);
