@@ -40,6 +40,7 @@ enum behaviour {
 	WRITES,	    /* one access after the other */
 	HALTED,	    /* with interrupts off: KVM_RUN does not return by itself */
 	FAULTS,	    /* the access is done, and what it led to is a triple fault */
+	ENDLESS,    /* an instruction whose accesses have no end */
 	WAITS_INIT, /* never started: KVM_RUN returns for a signal only */
 };
 
@@ -103,7 +104,7 @@ static int guest_run(struct guest *g, unsigned cpu)
 		g->run->exit_reason = KVM_EXIT_SHUTDOWN;
 		return 0;
 	}
-	if (g->parts && ++g->parts <= PARTS)
+	if (g->parts && (++g->parts <= PARTS || g->behaviour == ENDLESS))
 		return leave(g, cpu);
 	if (g->parts) {
 		g->parts = 0;
@@ -432,6 +433,24 @@ static void a_crash_on_the_way_into_the_pause_ends_the_vm(void **state)
 	rig_stop(rig);
 }
 
+/* What is left of it comes after the pause. */
+static void H37_an_access_without_end_does_not_keep_off_a_pause(void **state)
+{
+	struct rig *rig = rig_run(2, ENDLESS);
+
+	for (unsigned i = 0; i < 20; i++) {
+		uint32_t heard;
+
+		pause_vm(rig);
+		heard = guest[0].heard;
+		usleep(SETTLE_US);
+		assert_int_equal(guest[0].heard, heard);
+		assert_int_equal(guest[0].heard, guest[0].parts);
+		vm_resume(&rig->vm);
+	}
+	rig_stop(rig);
+}
+
 static void a_pause_asked_for_before_the_start_comes_first(void **state)
 {
 	struct rig *rig = rig_start(NVCPUS, WRITES);
@@ -488,6 +507,7 @@ int main(void)
 		cmocka_unit_test(a_paused_vm_is_not_halted),
 		cmocka_unit_test(vcpus_that_never_began_are_paused_all_the_same),
 		cmocka_unit_test(a_crash_on_the_way_into_the_pause_ends_the_vm),
+		cmocka_unit_test(H37_an_access_without_end_does_not_keep_off_a_pause),
 		cmocka_unit_test(a_pause_asked_for_before_the_start_comes_first),
 		cmocka_unit_test(a_vm_stops_at_once_from_any_stage_of_a_pause),
 	};

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verified reads and writes: by polling and by interrupts, one queue and many, one disk and many.
  */
+#include "guest/io.h"
 #include "guest/irq.h"
 #include "guest/lib.h"
 #include "tests.h"
 
 #define DEFAULT_IOS   2000
 #define DEFAULT_DEPTH 32
+#define COM1_LSR      0x3fd
+#define LSR_DR	      1
 
 static struct workload workload(enum waiting waiting)
 {
@@ -56,6 +59,26 @@ static void irq(void)
 static void halt(void)
 {
 	run("halt", BLK_FEATURES, 1, WAIT_HALT);
+}
+
+/* Verified requests for as long as the host likes, which says a line when it has seen enough. */
+static void until_told(void)
+{
+	struct workload w;
+	bool good;
+
+	if (!ok(blk_start(disk(0), BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
+		return;
+	w = workload(WAIT_IRQ);
+	w.total = 0;
+	workload_init(&w);
+	note("at work");
+	do {
+		w.total += 200;
+		good = workload_run(&w);
+	} while (good && !(inb(COM1_LSR) & LSR_DR));
+	ok(good, "verified requests until the host had seen enough");
+	workload_report(&w);
 }
 
 /* The ring as a driver without EVENT_IDX and INDIRECT uses it: flags, and chains of descriptors. */
@@ -117,12 +140,9 @@ static void many_disks(void)
 }
 
 const struct test io_tests[] = {
-	{ "poll", poll },
-	{ "irq", irq },
-	{ "halt", halt },
-	{ "plain", plain },
-	{ "small-ring", small_ring },
-	{ "mq", multi_queue },
-	{ "disks", many_disks },
+	{ "poll", poll },      { "irq", irq },
+	{ "halt", halt },      { "until-told", until_told },
+	{ "plain", plain },    { "small-ring", small_ring },
+	{ "mq", multi_queue }, { "disks", many_disks },
 	{ NULL, NULL },
 };
