@@ -65,6 +65,7 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	disk->config = &f->config[i];
 	disk->index = i;
 	disk->calls.blk = &disk->blk;
+	copying_init(&disk->copying, &f->m, disk);
 	f->m.disk[f->m.ndisks++] = disk;
 	if (throttle_group_join(&f->m.throttle, f->config[i].group, &f->config[i].limits,
 				&place.group, &err))
@@ -118,7 +119,7 @@ static inline int fake_machine_open(struct fake_machine *f)
 {
 	memset(f, 0, sizeof(*f));
 	f->opt = (struct run_options){
-		.name = "fake", .cpus = 2, .memory = 64 << 20, .result_fd = -1
+		.name = "fake", .cpus = 2, .memory = 64 << 20, .result_fd = -1, .broker_fd = -1
 	};
 	f->m.opt = &f->opt;
 	f->m.sandbox = &f->sandbox;
@@ -141,6 +142,8 @@ static inline void fake_machine_close(struct fake_machine *f)
 
 		virtio_blk_shutdown(&disk->blk, -1);
 		virtio_blk_destroy(&disk->blk);
+		copying_destroy(&disk->copying);
+		free(disk->path);
 		throttle_group_leave(&f->m.throttle, disk->blk.group);
 		unlink(f->path[f->m.ndisks]);
 		free(disk);

@@ -816,6 +816,62 @@ hotplug_forced() {
 	exited 0 quit
 }
 
+# copied KIND STATE: waits until vda's mirror or backup is there
+copied() {
+	tries=0
+	until ask disk "$1" status vda --json 2>/dev/null | grep -q "\"state\":\"$2\""; do
+		tries=$((tries + 1))
+		if [ $tries -ge 600 ] || ! kill -0 $pid 2>/dev/null; then
+			not_ok "the $1 is $2"
+			ask disk "$1" status vda | sed 's/^/# /'
+			return 1
+		fi
+		usleep 100000
+	done
+}
+
+# mirror: a backup and a mirror of a disk that fio writes and verifies all the while; the guest then
+# goes on with the mirror, and boots from it
+mirror() {
+	patience=400
+	blank "$dir/data.img" 32M
+	blank "$dir/stop.img" 1M
+	linux cloud mirror ""
+	start --cpus 2 --disk "$dir/data.img" --disk "tools.img,readonly"
+	said READY || return
+	said "ROUND 1" || return
+	obeyed "pause" pause
+	sum=$(md5 <"$dir/data.img")
+	obeyed "a backup" disk backup start vda "target=$dir/backup.img" speed=8M
+	obeyed "resume" resume
+	refused "a mirror beside it" 'there is a backup of it already' disk mirror start vda \
+		"target=$dir/mirror.img"
+	copied backup "done" || return
+	is "the backup is the disk of that moment" "$(md5 <"$dir/backup.img")" "$sum"
+	obeyed "a mirror" disk mirror start vda "target=$dir/mirror.img"
+	copied mirror ready || return
+	if ! obeyed "complete" disk mirror complete vda; then
+		ask disk mirror status vda
+		return
+	fi
+	sum=$(md5 <"$dir/data.img")
+	ask disk mirror status vda | sed 's/^/# /'
+	done=$(console | grep -c '^ROUND')
+	said "ROUND $((done + 2))"
+	is "the old image is not written any more" "$(md5 <"$dir/data.img")" "$sum"
+	obeyed "the end of it" disk add "path=$dir/stop.img"
+	said DONE
+	stopped
+	ended 0 poweroff
+	guest_says
+	sum=$(console | sed -n 's/^SUM //p')
+	is "the mirror holds what the guest has written" "$(md5 <"$dir/mirror.img")" "$sum"
+	linux cloud mirrored "sum=$sum"
+	boot --disk "$dir/mirror.img"
+	ended 0 poweroff
+	guest_says
+}
+
 run_case() {
 	begin "$1"
 	case $1 in
@@ -863,6 +919,7 @@ run_case() {
 	hotplug-full) hotplug_full ;;
 	hotplug-used) hotplug_used ;;
 	hotplug-forced) hotplug_forced ;;
+	mirror) mirror ;;
 	*) not_ok "there is no such case" ;;
 	esac
 	finish

@@ -110,7 +110,8 @@ static int setup(void **state)
 			 0);
 	assert_int_equal(plug_init(&m->plug, m, PORT, NULL), 0);
 	assert_true(start_broker(rig) >= 0);
-	assert_int_equal(plug_start(&m->plug, &rig->loop, rig->broker_fd, NULL), 0);
+	plug_prepare(&m->plug, rig->broker_fd);
+	assert_int_equal(plug_start(&m->plug, &rig->loop, NULL), 0);
 	*state = rig;
 	return 0;
 }

@@ -70,7 +70,7 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 {
 	struct blk_job *job = dp->job;
 
-	if (!changes(req))
+	if (job->outcome || !changes(req))
 		return false;
 	if (!must_wait(job, req)) {
 		write_begins(job, req);
@@ -91,7 +91,7 @@ void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_reques
 {
 	uint64_t offset, len;
 
-	if (!changes(req))
+	if (dp->job->outcome || !changes(req))
 		return;
 	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
 		blk_copy_write_ended(&dp->job->copy, offset, len);

@@ -14,6 +14,7 @@
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "virtio/blk/dataplane.h"
@@ -234,6 +235,7 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	blk->group = place->group;
 	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
 	blk->backend = *be;
+	blk->live = &blk->backend;
 	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, place->mem,
 			      &why);
 	if (ret)
@@ -355,6 +357,34 @@ int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes)
 	return ret;
 }
 
+int virtio_blk_start_job(struct virtio_blk *blk, struct blk_job *job)
+{
+	return blk_dataplane_start_job(blk->dataplane, job);
+}
+
+int virtio_blk_complete_job(struct virtio_blk *blk)
+{
+	return post(blk, BLK_CMD_JOB_COMPLETE);
+}
+
+int virtio_blk_pivot(struct virtio_blk *blk)
+{
+	return post(blk, BLK_CMD_JOB_PIVOT);
+}
+
+int virtio_blk_cancel_job(struct virtio_blk *blk)
+{
+	return post(blk, BLK_CMD_JOB_CANCEL);
+}
+
+void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target)
+{
+	block_backend_close(&blk->backend);
+	blk->backend = *target;
+	free(blk->moved);
+	blk->live = blk->moved = target;
+}
+
 bool virtio_blk_stopped(const struct virtio_blk *blk, int *code)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
@@ -399,4 +429,5 @@ void virtio_blk_destroy(struct virtio_blk *blk)
 	blk_dataplane_destroy(blk->dataplane);
 	virtio_dev_destroy(&blk->dev);
 	block_backend_close(&blk->backend);
+	free(blk->moved);
 }

@@ -12,12 +12,16 @@
 
 struct blk_dataplane;
 struct blk_hooks;
+struct blk_job;
 struct blk_stats;
 struct throttle_group;
 
 struct virtio_blk {
 	struct virtio_dev dev;
-	struct block_backend backend;
+	struct block_backend backend; /* main's knowledge of it */
+	const struct block_backend
+		*live;			 /* what its thread works with: `backend`, until it moves */
+	struct block_backend *moved;	 /* the same, once it has moved; owned */
 	struct blk_dataplane *dataplane; /* owned */
 	struct throttle_group *group;	 /* whose limits it has */
 	int stop_fd;			 /* the VM's: see struct vm */
@@ -70,6 +74,16 @@ int virtio_blk_set_limits(struct virtio_blk *blk); /* to what its group has now 
  */
 int virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes);
 int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes);
+
+/* Of a job (job.h), in the same way. */
+int virtio_blk_start_job(struct virtio_blk *blk, struct blk_job *job);
+int virtio_blk_complete_job(struct virtio_blk *blk);
+int virtio_blk_pivot(struct virtio_blk *blk);
+int virtio_blk_cancel_job(struct virtio_blk *blk);
+
+/* A mirror has ended and the disk is now `target`, which is taken over, as is its descriptor; the old
+ * image is closed. Main. */
+void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target);
 
 /* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
  * then, until virtio_blk_answer() is called. Main. */

@@ -8,9 +8,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_http.h"
+#include "vmm/cli/ctl_live.h"
 #include "vmm/cli/ctl_print.h"
 #include "vmm/cli/number.h"
 #include "vmm/cli/result.h"
@@ -19,6 +21,7 @@
 
 struct ctl {
 	bool json;
+	bool timed; /* timeout_ms was given */
 	uint64_t timeout_ms;
 };
 
@@ -30,8 +33,11 @@ static int set_json(void *into, const char *value, struct error *err)
 
 static int set_timeout(void *into, const char *value, struct error *err)
 {
-	if (number_parse_seconds(value, &((struct ctl *)into)->timeout_ms))
+	struct ctl *ctl = into;
+
+	if (number_parse_seconds(value, &ctl->timeout_ms))
 		return option_invalid(err, "timeout", value, "a number of seconds, as in 2.5");
+	ctl->timed = true;
 	return 0;
 }
 
@@ -124,6 +130,19 @@ static int show(const struct ctl *ctl, const struct ctl_answer *answer, const st
 	return STATUS_ERROR;
 }
 
+/* What takes as long as it takes is waited for, and shown where there is a terminal. */
+static int request(const struct ctl *ctl, const char *path, const struct ctl_wish *wish,
+		   const char *body, struct ctl_answer *answer, struct error *err)
+{
+	const bool follow = ctl_follows(wish->verb) != CTL_FOLLOW_NOTHING;
+	const unsigned timeout_ms = follow && !ctl->timed ? 0 : (unsigned)ctl->timeout_ms;
+
+	if (follow && !ctl->json && isatty(STDOUT_FILENO))
+		return ctl_live(path, wish, body, timeout_ms, answer, err);
+	return ctl_request(path, api_method_names[wish->verb->method], wish->target, body,
+			   timeout_ms, answer, err);
+}
+
 static int ask(const struct ctl *ctl, const char *path, const struct ctl_wish *wish,
 	       struct error *err)
 {
@@ -131,8 +150,7 @@ static int ask(const struct ctl *ctl, const char *path, const struct ctl_wish *w
 	struct ctl_answer answer;
 	int status = STATUS_NOBODY;
 
-	if (!ctl_request(path, api_method_names[wish->verb->method], wish->target, body,
-			 (unsigned)ctl->timeout_ms, &answer, err)) {
+	if (!request(ctl, path, wish, body, &answer, err)) {
 		if (answer.status >= 400)
 			status = refused(&answer, wish, err);
 		else

@@ -24,7 +24,8 @@ static bool ends(const char *key, const char *with)
 
 static bool is_size(const char *key)
 {
-	return !strcmp(key, "bytes") || !strcmp(key, "memory") || !strcmp(key, "block_size");
+	return !strcmp(key, "bytes") || ends(key, "_bytes") || !strcmp(key, "memory") ||
+	       !strcmp(key, "block_size");
 }
 
 /* Names and paths are the user's, but a terminal obeys any of them. */

@@ -214,7 +214,7 @@ static void drain_disks(struct ending *e, uint64_t deadline)
 			continue;
 		e->res.stuck++;
 		log_warn("disk '%s': I/O still in flight, its storage does not answer",
-			 m->disk[i]->config->path);
+			 machine_disk_path(m->disk[i]));
 	}
 }
 

@@ -103,8 +103,8 @@ static int build(struct machine *m, struct machine_disk *disk, const struct bloc
 	return ret;
 }
 
-static int allocate(const struct machine *m, const struct disk_config *config,
-		    struct machine_disk **out, struct error *err)
+static int allocate(struct machine *m, const struct disk_config *config, struct machine_disk **out,
+		    struct error *err)
 {
 	struct machine_disk *disk;
 
@@ -117,6 +117,7 @@ static int allocate(const struct machine *m, const struct disk_config *config,
 	disk->config = config;
 	disk->index = free_index(m);
 	disk->calls.blk = &disk->blk;
+	copying_init(&disk->copying, m, disk);
 	*out = disk;
 	return 0;
 }
@@ -149,7 +150,9 @@ static void destroy(struct machine *m, struct machine_disk *disk)
 	else
 		virtio_mmio_destroy(&disk->mmio);
 	destroy_blk(m, disk);
+	copying_destroy(&disk->copying);
 	disk_config_free(&disk->own);
+	free(disk->path);
 	free(disk);
 }
 

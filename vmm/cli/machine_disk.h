@@ -10,6 +10,7 @@
 #include "virtio/virtio_mmio.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/cli/api/rates.h"
+#include "vmm/cli/copying.h"
 #include "vmm/cli/disk_call.h"
 #include "vmm/cli/plug.h"
 #include "vmm/error.h"
@@ -36,6 +37,7 @@ struct disk_pause {
 struct machine_disk {
 	const struct disk_config *config; /* the options', or its own */
 	struct disk_config own;		  /* of one that came later */
+	char *path;			  /* where it has moved to; owned; NULL: config->path */
 	unsigned index;			  /* 0 is vda; no two disks have the same */
 	struct virtio_blk blk;
 	union {
@@ -47,7 +49,13 @@ struct machine_disk {
 	struct disk_calls calls;
 	struct disk_pause pause;
 	struct disk_rates rates; /* the control socket's */
+	struct copying copying;	 /* its mirror or backup */
 };
+
+static inline const char *machine_disk_path(const struct machine_disk *disk)
+{
+	return disk->path ? disk->path : disk->config->path;
+}
 
 /* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */
 int machine_disks_add(struct machine *m, struct error *err);

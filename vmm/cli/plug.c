@@ -43,7 +43,7 @@ static void gone(struct machine_disk *disk)
 	struct plug *plug = disk->exit.plug;
 	const struct plug_waiter waiter = disk->exit.waiter;
 
-	log_verbose("%s: disk '%s' has been removed", disk->blk.dev.name, disk->config->path);
+	log_verbose("%s: disk '%s' has been removed", disk->blk.dev.name, machine_disk_path(disk));
 	machine_disk_remove(plug->machine, disk);
 	if (waiter.removed)
 		waiter.removed(waiter.opaque);
@@ -55,7 +55,7 @@ static void look(void *opaque)
 	struct machine_disk *disk = opaque;
 	struct disk_exit *out = &disk->exit;
 
-	if (virtio_blk_shutdown(&disk->blk, 0))
+	if (disk->copying.opening || virtio_blk_shutdown(&disk->blk, 0))
 		loop_timer_set(out->plug->loop, &out->look, clock_ms() + LOOK_MS);
 	else
 		gone(disk);
@@ -174,7 +174,7 @@ static int check_image(const struct plug *plug, const struct plug_entry *in, str
 			return error_setx(err, EBUSY,
 					  "disk '%s': the same image as disk '%s'; only readonly "
 					  "disks may share one",
-					  in->config.path, m->disk[i]->config->path);
+					  in->config.path, machine_disk_path(m->disk[i]));
 	}
 	return in->ret;
 }
@@ -202,7 +202,8 @@ static void opened(void *opaque)
 		disk->own = in->config;
 		disk->config = &disk->own;
 		hotplug_insert(&plug->regs, disk->pci.slot);
-		log_verbose("%s: disk '%s' has been added", disk->blk.dev.name, disk->config->path);
+		log_verbose("%s: disk '%s' has been added", disk->blk.dev.name,
+			    machine_disk_path(disk));
 	}
 	in->busy = false;
 	in->adder.added(in->adder.opaque, disk, ret, &in->err);
@@ -274,7 +275,14 @@ void plug_destroy(struct plug *plug)
 	close(plug->event_fd);
 }
 
-int plug_start(struct plug *plug, struct loop *loop, int broker_fd, struct error *err)
+void plug_prepare(struct plug *plug, int broker_fd)
+{
+	/* Threads to come get no heap of their own: that would be calls that their lists lack. */
+	mallopt(M_ARENA_MAX, 1);
+	broker_init(&plug->broker, broker_fd);
+}
+
+int plug_start(struct plug *plug, struct loop *loop, struct error *err)
 {
 	plug->watch = (struct loop_watch){
 		.fd = plug->event_fd,
@@ -282,9 +290,6 @@ int plug_start(struct plug *plug, struct loop *loop, int broker_fd, struct error
 		.ready = event,
 		.opaque = plug,
 	};
-	/* Threads to come get no heap of their own: that would be calls that their lists lack. */
-	mallopt(M_ARENA_MAX, 1);
-	broker_init(&plug->broker, broker_fd);
 	plug->loop = loop;
 	if (loop_add(loop, &plug->watch))
 		return error_setx(err, ENOSPC, "hot-plug: the loop is full");

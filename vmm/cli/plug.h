@@ -59,8 +59,11 @@ struct plug {
 int plug_init(struct plug *plug, struct machine *m, uint64_t port, struct error *err);
 void plug_destroy(struct plug *plug);
 
-/* From now on `loop` takes the steps, and the broker behind `broker_fd` opens images. Main, once. */
-int plug_start(struct plug *plug, struct loop *loop, int broker_fd, struct error *err);
+/* From now on the broker behind `broker_fd` opens files, of mirrors, too. Main, once. */
+void plug_prepare(struct plug *plug, int broker_fd);
+
+/* And `loop` takes the steps. Main, once; only with virtio-pci. */
+int plug_start(struct plug *plug, struct loop *loop, struct error *err);
 
 /*
  * Opens an image, makes it a disk and tells the guest. One at a time. `config` is taken over, also on

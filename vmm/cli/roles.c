@@ -117,6 +117,8 @@ const struct role_rule role_rules[] = {
 	CALL("fcntl", S, ARG(1, F_GETFL), "O_DIRECT"),
 	CALL("fcntl", S, ARG(1, F_SETFL), "O_DIRECT"),
 	CALL("lseek", S, ANY, "the end of an image"),
+	CALL("ftruncate", S, ANY, "a mirror's target becomes as large as its disk",
+	     .unseen = "no test with a trace has a mirror"),
 	CALL("ioctl", S, ARG(1, BLKGETSIZE64), "a block device's size", .unseen = NODEV),
 	CALL("ioctl", S, ARG(1, BLKSSZGET), "its blocks", .unseen = NODEV),
 	CALL("ioctl", S, ARG(1, BLKPBSZGET), "its blocks", .unseen = NODEV),

@@ -90,9 +90,10 @@ static int start_plug(struct run *run, struct loop *loop, struct error *err)
 {
 	const struct run_options *opt = run->opt;
 
-	if (!opt->control_socket || opt->transport != TRANSPORT_PCI)
+	if (!opt->control_socket)
 		return 0;
-	return plug_start(&run->machine->plug, loop, opt->broker_fd, err);
+	plug_prepare(&run->machine->plug, opt->broker_fd);
+	return opt->transport == TRANSPORT_PCI ? plug_start(&run->machine->plug, loop, err) : 0;
 }
 
 /* The vCPUs start, the VM runs, the VM ends. */

@@ -506,6 +506,32 @@ test_hotplug_forced() {
 	sleep 1000
 }
 
+# ---- a disk that is copied meanwhile
+
+# Verified writes until a third disk comes.
+test_mirror() {
+	mount -t ext4 -o ro /dev/vdb /mnt || return
+	dmesg -c >/dev/null
+	echo READY
+	round=0
+	until [ -e /sys/block/vdc ]; do
+		round=$((round + 1))
+		set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
+			--rw=randwrite --bsrange=4k-64k --size=24M --verify=crc32c --do_verify=1 \
+			--verify_fatal=1 --randseed=$round
+		/mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1 ||
+			echo "not ok - round $round: fio finds what it wrote"
+		echo "ROUND $round"
+	done
+	echo "SUM $(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)"
+	no_trouble
+}
+
+test_mirrored() {
+	is "all that was written is there" \
+		"$(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)" "$(option sum)"
+}
+
 # setting SLOT: vendor and device, as configuration space has them
 setting() {
 	hexdump -n 4 -e '"%08x"' "/sys/bus/pci/devices/0000:00:0$1.0/config"

@@ -48,11 +48,11 @@ static json_t *config_json(const struct machine_disk *disk)
 
 	return json_pack("{s:s, s:o, s:o, s:I, s:b, s:s, s:s, s:i, s:i, s:i, s:i}", "id",
 			 blk->dev.name, "serial", api_string(blk->serial[0] ? blk->serial : NULL),
-			 "path", api_string(config->path), "bytes", (json_int_t)blk->backend.size,
-			 "readonly", blk->backend.readonly, "cache", cache[blk->backend.cache],
-			 "aio", aio[blk->backend.aio], "queues", blk->dev.nqueues, "queue_size",
-			 config->queue_size, "aio_depth", config->aio_depth, "block_size",
-			 (int)blk->backend.block_size);
+			 "path", api_string(machine_disk_path(disk)), "bytes",
+			 (json_int_t)blk->backend.size, "readonly", blk->backend.readonly, "cache",
+			 cache[blk->backend.cache], "aio", aio[blk->backend.aio], "queues",
+			 blk->dev.nqueues, "queue_size", config->queue_size, "aio_depth",
+			 config->aio_depth, "block_size", (int)blk->backend.block_size);
 }
 
 json_t *disk_json(const struct machine_disk *disk)

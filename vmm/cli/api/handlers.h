@@ -33,6 +33,16 @@ json_t *disk_json(const struct machine_disk *disk);
 void disks_add(struct api_request *req);
 void disk_remove(struct api_request *req);
 
+/* copies.c */
+extern const struct api_field copy_fields[];
+void mirror_start(struct api_request *req);
+void mirror_show(struct api_request *req);
+void mirror_cancel(struct api_request *req);
+void mirror_complete(struct api_request *req);
+void backup_start(struct api_request *req);
+void backup_show(struct api_request *req);
+void backup_cancel(struct api_request *req);
+
 /* metrics.c */
 void metrics_show(struct api_request *req);
 

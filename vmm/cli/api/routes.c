@@ -42,6 +42,13 @@ const struct api_route api_routes[] = {
 	{ API_DELETE, "/disks/{id}", disk_remove, NULL, removal },
 	{ API_GET, "/disks/{id}", disk_show, NULL, NULL },
 	{ API_PATCH, "/disks/{id}", disk_change, change_fields, NULL },
+	{ API_PUT, "/disks/{id}/mirror", mirror_start, copy_fields, NULL },
+	{ API_GET, "/disks/{id}/mirror", mirror_show, NULL, NULL },
+	{ API_DELETE, "/disks/{id}/mirror", mirror_cancel, NULL, NULL },
+	{ API_PUT, "/disks/{id}/mirror/complete", mirror_complete, NULL, NULL },
+	{ API_PUT, "/disks/{id}/backup", backup_start, copy_fields, NULL },
+	{ API_GET, "/disks/{id}/backup", backup_show, NULL, NULL },
+	{ API_DELETE, "/disks/{id}/backup", backup_cancel, NULL, NULL },
 	{ API_GET, "/metrics", metrics_show, NULL, NULL },
 	{ 0 },
 };

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mirrors and backups of disks on the control socket. Main. */
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/cli/api/handlers.h"
+#include "vmm/cli/copying.h"
+#include "vmm/cli/machine.h"
+
+/* A slower one would be done at no time. */
+#define SPEED_MIN 1024
+
+const struct api_field copy_fields[] = {
+	{ "target", API_STRING, true, 1, 4095, NULL },
+	{ "speed", API_INTEGER, false, 0, THROTTLE_RATE_MAX, NULL },
+	{ NULL, 0, false, 0, 0, NULL },
+};
+
+static int status_of(int ret)
+{
+	switch (-ret) {
+	case ENOENT:
+		return 404;
+	case EBUSY:
+	case EALREADY:
+	case EAGAIN:
+	case ENOTSUP:
+	case ENODEV:
+	case ECANCELED:
+		return 409;
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case EPIPE:
+		return 500;
+	default:
+		return 400;
+	}
+}
+
+static json_t *time_left(const struct copying *c, const struct copying_view *view)
+{
+	if (c->phase != COPYING_RUNS || !view->rate)
+		return json_null();
+	return json_integer((json_int_t)(view->left * 1000 / view->rate));
+}
+
+static json_t *error_json(const struct copying_view *view)
+{
+	return view->error ? json_string(strerror(view->error)) : json_null();
+}
+
+static json_t *error_at(const struct copying_view *view)
+{
+	if (!view->error)
+		return json_null();
+	return json_string(view->source ? "source" : "target");
+}
+
+static json_t *copy_json(const struct copying *c, const struct copying_view *v)
+{
+	json_t *json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "id",
+				 c->disk->blk.dev.name, "state", copying_state_name(c), "target",
+				 api_string(c->target), "error", error_json(v), "error_at",
+				 error_at(v), "bytes", (json_int_t)v->size, "left_bytes",
+				 (json_int_t)v->left, "copied_bytes", (json_int_t)v->copied,
+				 "written_bytes", (json_int_t)v->written);
+
+	json_object_set_new(json, "speed", json_integer((json_int_t)c->speed));
+	json_object_set_new(json, "rate_bytes", json_integer((json_int_t)v->rate));
+	json_object_set_new(json, "elapsed_ms", json_integer((json_int_t)v->ms));
+	json_object_set_new(json, "time_left_ms", time_left(c, v));
+	json_object_set_new(json, "waits", json_integer((json_int_t)v->waits));
+	json_object_set_new(json, "held_ns", json_integer((json_int_t)v->hold_ns));
+	return json;
+}
+
+static const char *name_of(enum blk_copy_mode mode)
+{
+	return mode == BLK_COPY_MIRROR ? "mirror" : "backup";
+}
+
+static void show(struct api_request *req, enum blk_copy_mode mode)
+{
+	struct machine_disk *disk = disk_of(req);
+	struct copying_view view;
+
+	if (!disk)
+		return;
+	if (copying_look(&disk->copying, mode, &view))
+		api_reply(req, 200, copy_json(&disk->copying, &view));
+	else
+		api_error(req, 404, "disk %s: there has been no %s", disk->blk.dev.name,
+			  name_of(mode));
+}
+
+static void answer(void *opaque, int ret, const struct error *err)
+{
+	struct api_request *req = opaque;
+
+	if (ret)
+		api_error(req, status_of(ret), "%s", err->text);
+	else
+		api_reply(req, 204, NULL);
+}
+
+static void start(struct api_request *req, enum blk_copy_mode mode)
+{
+	const json_t *speed = json_object_get(req->body, "speed");
+	const struct copying_waiter waiter = { answer, req };
+	const struct copying_wish wish = {
+		.mode = mode,
+		.target = json_string_value(json_object_get(req->body, "target")),
+		.speed = speed ? (uint64_t)json_integer_value(speed) : 0,
+	};
+	struct machine_disk *disk = disk_of(req);
+	struct error err;
+	int ret;
+
+	if (!disk)
+		return;
+	if (wish.speed && wish.speed < SPEED_MIN) {
+		api_error(req, 400, "'speed' must be 0 or at least %d", SPEED_MIN);
+		return;
+	}
+	ret = copying_start(&disk->copying, req->ctx->loop, &wish, &waiter, &err);
+	if (ret)
+		answer(req, ret, &err);
+}
+
+/* Answered at once: the guest is as if there were none from now on, whatever the target does. */
+static void cancel(struct api_request *req, enum blk_copy_mode mode)
+{
+	struct machine_disk *disk = disk_of(req);
+	struct copying_view view;
+	struct error err;
+	int ret;
+
+	if (!disk)
+		return;
+	ret = -ENOENT;
+	error_setx(&err, ENOENT, "disk %s: there is no %s under way", disk->blk.dev.name,
+		   name_of(mode));
+	if (copying_look(&disk->copying, mode, &view))
+		ret = copying_cancel(&disk->copying, &err);
+	answer(req, ret, &err);
+}
+
+void mirror_start(struct api_request *req)
+{
+	start(req, BLK_COPY_MIRROR);
+}
+
+void mirror_show(struct api_request *req)
+{
+	show(req, BLK_COPY_MIRROR);
+}
+
+void mirror_cancel(struct api_request *req)
+{
+	cancel(req, BLK_COPY_MIRROR);
+}
+
+/* Answered when the target is the disk: by then it holds all that the guest was promised, and so does
+ * the old image. */
+void mirror_complete(struct api_request *req)
+{
+	const struct copying_waiter waiter = { answer, req };
+	struct machine_disk *disk = disk_of(req);
+	struct error err;
+	int ret;
+
+	if (!disk)
+		return;
+	ret = copying_complete(&disk->copying, &waiter, &err);
+	if (ret)
+		answer(req, ret, &err);
+}
+
+void backup_start(struct api_request *req)
+{
+	start(req, BLK_COPY_BACKUP);
+}
+
+void backup_show(struct api_request *req)
+{
+	show(req, BLK_COPY_BACKUP);
+}
+
+void backup_cancel(struct api_request *req)
+{
+	cancel(req, BLK_COPY_BACKUP);
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a disk's mirror or backup; see copying.h.
+ *
+ * Main; open_target() runs on a thread of its own. Must not know who asks, nor how a disk is copied.
+ */
+#include "vmm/cli/copying.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "virtio/blk/target.h"
+#include "vmm/cli/clock.h"
+#include "vmm/cli/machine.h"
+#include "vmm/cli/roles.h"
+#include "vmm/log.h"
+
+#define SAMPLE_MS 1000
+
+static const char *name_of(const struct copying *c)
+{
+	return c->mode == BLK_COPY_MIRROR ? "mirror" : "backup";
+}
+
+static const char *disk_of(const struct copying *c)
+{
+	return c->disk->blk.dev.name;
+}
+
+static void tell(struct copying_waiter *waiter, int ret, const struct error *err)
+{
+	const struct copying_waiter w = *waiter;
+
+	*waiter = (struct copying_waiter){ 0 };
+	if (w.done)
+		w.done(w.opaque, ret, err);
+}
+
+/* ---- figures ----------------------------------------------------------------------------------- */
+
+static uint64_t get(const _Atomic uint64_t *n)
+{
+	return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+static void look(struct copying *c)
+{
+	const struct blk_job_progress *p = blk_job_progress(c->job);
+
+	c->view.state = blk_job_state(c->job);
+	c->view.error = atomic_load_explicit(&p->error, memory_order_relaxed);
+	c->view.source = atomic_load_explicit(&p->source, memory_order_relaxed);
+	c->view.left = get(&p->left);
+	c->view.copied = get(&p->copied);
+	c->view.written = get(&p->written);
+	c->view.waits = get(&p->waits);
+	c->view.hold_ns = get(&p->hold_ns);
+	c->view.ms = clock_ms() - c->begun;
+}
+
+static void sample(void *opaque)
+{
+	struct copying *c = opaque;
+	const uint64_t now = clock_ms();
+
+	look(c);
+	if (now > c->sampled_at)
+		c->view.rate = (c->view.copied - c->sampled) * 1000 / (now - c->sampled_at);
+	c->sampled_at = now;
+	c->sampled = c->view.copied;
+	loop_timer_set(c->loop, &c->sample, now + SAMPLE_MS);
+}
+
+bool copying_look(struct copying *c, enum blk_copy_mode mode, struct copying_view *view)
+{
+	if (c->phase == COPYING_NONE || c->mode != mode)
+		return false;
+	if (c->phase == COPYING_RUNS)
+		look(c);
+	*view = c->view;
+	return true;
+}
+
+const char *copying_state_name(const struct copying *c)
+{
+	static const char *const names[] = {
+		[BLK_JOB_COPYING] = "copying",
+		[BLK_JOB_READY] = "ready",
+		[BLK_JOB_COMPLETING] = "completing",
+		[BLK_JOB_HELD] = "completing",
+		[BLK_JOB_DONE] = "done",
+		[BLK_JOB_FAILED] = "failed",
+		[BLK_JOB_CANCELLED] = "cancelled",
+	};
+
+	return c->phase == COPYING_OPENS ? "opening" : names[c->view.state];
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+/* Whatever is there of it; the job is main's. */
+static void release(struct copying *c)
+{
+	if (c->job) {
+		loop_timer_cancel(c->loop, &c->sample);
+		loop_remove(c->loop, &c->notify);
+		close(c->notify_fd);
+		blk_job_destroy(c->job);
+	}
+	c->job = NULL;
+	if (c->be)
+		block_backend_close(c->be);
+	free(c->be);
+	c->be = NULL;
+	c->posted = false;
+}
+
+static int say_failed(const struct copying *c, struct error *err)
+{
+	return error_setx(err, c->view.error, "disk %s: the %s to '%s' has failed: %s: %s",
+			  disk_of(c), name_of(c), c->target,
+			  c->view.source ? "the disk cannot be read" : "the target",
+			  strerror(c->view.error));
+}
+
+static void say_end(struct copying *c, struct error *err)
+{
+	c->ret = 0;
+	switch (c->view.state) {
+	case BLK_JOB_FAILED:
+		c->ret = say_failed(c, err);
+		log_warn("%s", err->text);
+		break;
+	case BLK_JOB_CANCELLED:
+		c->ret = error_setx(err, ECANCELED, "disk %s: the %s was cancelled", disk_of(c),
+				    name_of(c));
+		break;
+	default:
+		if (c->mode == BLK_COPY_BACKUP)
+			log_verbose("disk %s: its backup '%s' is complete", disk_of(c), c->target);
+	}
+}
+
+static void ended(struct copying *c)
+{
+	struct error err = { "" };
+
+	look(c);
+	say_end(c, &err);
+	if (c->view.state == BLK_JOB_DONE && c->mode == BLK_COPY_MIRROR) {
+		virtio_blk_move(&c->disk->blk, c->be);
+		c->be = NULL;
+		free(c->disk->path);
+		c->disk->path = strdup(c->target);
+	}
+	c->phase = COPYING_ENDED;
+	release(c);
+	tell(&c->completed, c->ret, &err);
+}
+
+/* ---- the pivot --------------------------------------------------------------------------------- */
+
+/*
+ * Said, and then done: nothing is between the two, because this is called when it is the command's
+ * turn. Had a cancel come first, the job would not be held any more.
+ */
+static int post_pivot(struct virtio_blk *blk, void *opaque)
+{
+	struct copying *c = opaque;
+
+	if (!c->job || blk_job_state(c->job) != BLK_JOB_HELD)
+		return -ECANCELED;
+	log_info("disk %s: is '%s' from now on", disk_of(c), c->target);
+	tell(&c->completed, 0, NULL);
+	return virtio_blk_pivot(blk);
+}
+
+static void call_done(void *opaque, int result)
+{
+	struct copying *c = opaque;
+
+	c->calls--;
+}
+
+static void make_call(struct copying *c, struct disk_call *call,
+		      int (*post)(struct virtio_blk *blk, void *opaque),
+		      void (*done)(void *opaque, int result))
+{
+	*call = (struct disk_call){ .post = post, .done = done, .opaque = c };
+	c->calls++;
+	disk_call(&c->disk->calls, c->loop, call);
+}
+
+static void changed(void *opaque, short revents)
+{
+	struct copying *c = opaque;
+	enum blk_job_state state;
+	uint64_t count;
+
+	if (read(c->notify_fd, &count, sizeof(count)) < 0)
+		return;
+	state = blk_job_state(c->job);
+	if (blk_job_has_ended(state)) {
+		ended(c);
+		return;
+	}
+	if (state != BLK_JOB_HELD || c->pivots)
+		return;
+	c->pivots = true;
+	make_call(c, &c->pivot, post_pivot, call_done);
+}
+
+/* ---- the beginning ----------------------------------------------------------------------------- */
+
+static void failed_to_start(struct copying *c, int ret, const struct error *err)
+{
+	release(c);
+	c->phase = COPYING_NONE;
+	tell(&c->started, ret, err);
+}
+
+static int post_start(struct virtio_blk *blk, void *opaque)
+{
+	struct copying *c = opaque;
+	const int ret = virtio_blk_start_job(blk, c->job);
+
+	c->posted = !ret;
+	return ret;
+}
+
+/* -ENODEV, with the job posted: nobody knows whether the disk's thread has it. Its end frees it. */
+static void started(void *opaque, int result)
+{
+	struct copying *c = opaque;
+	struct error err;
+
+	c->calls--;
+	if (!result) {
+		c->phase = COPYING_RUNS;
+		c->begun = c->sampled_at = clock_ms();
+		c->sampled = 0;
+		loop_timer_set(c->loop, &c->sample, c->begun + SAMPLE_MS);
+		tell(&c->started, 0, NULL);
+		if (c->cancelled)
+			copying_cancel(c, NULL);
+		return;
+	}
+	error_setx(&err, -result, "disk %s: cannot begin to copy: %s", disk_of(c),
+		   strerror(-result));
+	if (c->posted && result == -ENODEV)
+		tell(&c->started, result, &err);
+	else
+		failed_to_start(c, result, &err);
+}
+
+static int create_job(struct copying *c, struct error *err)
+{
+	const struct machine *m = c->machine;
+	const struct blk_hooks hooks = { .worker = sandbox_hook(m->sandbox, ROLE_WORKER) };
+	const struct blk_job_config config = {
+		.mode = c->mode,
+		.source = c->disk->blk.live,
+		.target = c->be,
+		.target_zero = c->zero,
+		.speed = c->speed,
+		.name = name_of(c),
+		.notify_fd = c->notify_fd,
+		.hooks = &hooks,
+	};
+	struct error why;
+	int ret;
+
+	ret = blk_job_create(&c->job, &config, &why);
+	if (ret)
+		return error_setx(err, -ret, "disk %s: %s", disk_of(c), why.text);
+	return sandbox_settle(m->sandbox, err);
+}
+
+static int prepare_job(struct copying *c, struct error *err)
+{
+	int ret;
+
+	c->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (c->notify_fd < 0)
+		return error_set(err, errno, "disk %s: eventfd", disk_of(c));
+	c->notify = (struct loop_watch){
+		.fd = c->notify_fd,
+		.events = POLLIN,
+		.ready = changed,
+		.opaque = c,
+	};
+	ret = loop_add(c->loop, &c->notify);
+	if (ret)
+		error_setx(err, -ret, "disk %s: too much is going on at once", disk_of(c));
+	else
+		ret = create_job(c, err);
+	if (!ret || c->job) /* release() does the rest */
+		return ret;
+	loop_remove(c->loop, &c->notify);
+	close(c->notify_fd);
+	return ret;
+}
+
+/* The errand is over. */
+static void opened(void *opaque)
+{
+	struct copying *c = opaque;
+	struct error err = c->err;
+	int ret = c->ret;
+
+	c->opening = false;
+	if (ret) {
+		free(c->be);
+		c->be = NULL;
+	} else if (c->cancelled || c->disk->exit.state == DISK_DRAINS) {
+		ret = error_setx(&err, ECANCELED, "disk %s: the %s was cancelled", disk_of(c),
+				 name_of(c));
+	} else {
+		ret = prepare_job(c, &err);
+	}
+	if (ret)
+		failed_to_start(c, ret, &err);
+	else
+		make_call(c, &c->start, post_start, started);
+}
+
+/* On the errand's thread. */
+static void open_target(void *opaque)
+{
+	struct copying *c = opaque;
+	struct plug *plug = &c->machine->plug;
+	const struct blk_opener by = { broker_open, &plug->broker };
+	const bool broker = c->machine->opt->broker_fd >= 0;
+	struct error why;
+
+	c->ret = blk_target_open(c->be, c->target, c->disk->blk.live, broker ? &by : NULL, &c->zero,
+				 &why);
+	if (c->ret)
+		error_setx(&c->err, -c->ret, "disk %s: target %s", disk_of(c), why.text);
+}
+
+static int check(const struct copying *c, const struct copying_wish *wish, struct error *err)
+{
+	const struct run_options *opt = c->machine->opt;
+
+	if (c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls)
+		return error_setx(err, EBUSY, "disk %s: there is a %s of it already", disk_of(c),
+				  name_of(c));
+	if (c->disk->exit.state == DISK_DRAINS)
+		return error_setx(err, EBUSY, "disk %s: is being removed", disk_of(c));
+	if (wish->mode == BLK_COPY_MIRROR && opt->restart)
+		return error_setx(err, ENOTSUP,
+				  "disk %s: no mirror with --on-reboot restart: the next boot "
+				  "would be from the old image",
+				  disk_of(c));
+	return 0;
+}
+
+int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
+		  const struct copying_waiter *waiter, struct error *err)
+{
+	int ret = check(c, wish, err);
+
+	if (ret)
+		return ret;
+	free(c->target);
+	c->target = strdup(wish->target);
+	c->be = calloc(1, sizeof(*c->be));
+	if (!c->target || !c->be) {
+		free(c->be);
+		c->be = NULL;
+		c->phase = COPYING_NONE;
+		return error_set(err, ENOMEM, "disk %s", disk_of(c));
+	}
+	c->loop = loop;
+	c->mode = wish->mode;
+	c->speed = wish->speed;
+	c->cancelled = c->cancels = c->completes = c->pivots = c->posted = c->zero = false;
+	c->sample = (struct loop_timer){ .expired = sample, .opaque = c };
+	c->view = (struct copying_view){ .size = c->disk->blk.backend.size };
+	c->view.left = c->view.size;
+	c->errand = (struct errand){ .run = open_target, .done = opened, .opaque = c };
+	ret = errand_start(&c->errand, loop, err);
+	c->phase = ret ? COPYING_NONE : COPYING_OPENS;
+	c->opening = !ret;
+	if (!ret) {
+		c->started = *waiter;
+		return 0;
+	}
+	free(c->be);
+	c->be = NULL;
+	return ret;
+}
+
+/* ---- more commands ----------------------------------------------------------------------------- */
+
+static int post_complete(struct virtio_blk *blk, void *opaque)
+{
+	return virtio_blk_complete_job(blk);
+}
+
+static void asked_to_complete(void *opaque, int result)
+{
+	struct copying *c = opaque;
+	struct error err;
+
+	c->calls--;
+	if (!result || c->phase != COPYING_RUNS)
+		return; /* the job's end says more */
+	error_setx(&err, -result, "disk %s: the mirror cannot complete: %s", disk_of(c),
+		   strerror(-result));
+	c->completes = false;
+	tell(&c->completed, result, &err);
+}
+
+int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err)
+{
+	if (c->phase != COPYING_RUNS || c->mode != BLK_COPY_MIRROR)
+		return error_setx(err, ENOENT, "disk %s: there is no mirror of it under way",
+				  disk_of(c));
+	if (c->completes)
+		return error_setx(err, EALREADY, "disk %s: its mirror completes already",
+				  disk_of(c));
+	c->completes = true;
+	c->completed = *waiter;
+	make_call(c, &c->complete, post_complete, asked_to_complete);
+	return 0;
+}
+
+static int post_cancel(struct virtio_blk *blk, void *opaque)
+{
+	return virtio_blk_cancel_job(blk);
+}
+
+int copying_cancel(struct copying *c, struct error *err)
+{
+	if (c->phase != COPYING_OPENS && c->phase != COPYING_RUNS)
+		return error_setx(err, ENOENT, "disk %s: nothing of it is being copied",
+				  disk_of(c));
+	c->cancelled = true;
+	if (c->phase == COPYING_OPENS || c->cancels)
+		return 0; /* started() sees it */
+	c->cancels = true;
+	make_call(c, &c->cancel, post_cancel, call_done);
+	return 0;
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+void copying_init(struct copying *c, struct machine *m, struct machine_disk *disk)
+{
+	c->machine = m;
+	c->disk = disk;
+}
+
+void copying_destroy(struct copying *c)
+{
+	struct error err;
+
+	error_setx(&err, ENODEV, "disk %s: has been removed", disk_of(c));
+	release(c);
+	tell(&c->started, -ENODEV, &err);
+	tell(&c->completed, -ENODEV, &err);
+	free(c->target);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk's mirror or backup as main sees it: opens the target, gives the disk's thread a job
+ * (virtio/blk/job.h), follows it, and keeps what has become of the last one.
+ *
+ * A mirror's pivot is told before the guest goes on with the target: at any moment somebody who looks
+ * at what was said last knows an image that holds all that the guest was promised.
+ *
+ * All of it on main, and nothing here waits.
+ */
+#ifndef MVMM_CLI_COPYING_H
+#define MVMM_CLI_COPYING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virtio/blk/job.h"
+#include "vmm/cli/disk_call.h"
+#include "vmm/cli/errand.h"
+#include "vmm/cli/loop.h"
+#include "vmm/error.h"
+
+struct machine;
+struct machine_disk;
+
+/* What a user asks for. */
+struct copying_wish {
+	enum blk_copy_mode mode;
+	const char *target;
+	uint64_t speed; /* bytes per second; 0: no limit */
+};
+
+/* Called once, on main: 0, or -errno with a message. */
+struct copying_waiter {
+	void (*done)(void *opaque, int ret, const struct error *err);
+	void *opaque;
+};
+
+enum copying_phase { COPYING_NONE, COPYING_OPENS, COPYING_RUNS, COPYING_ENDED };
+
+/* Of the last job, or of this one. */
+struct copying_view {
+	enum blk_job_state state;
+	int error;
+	bool source; /* where it is of */
+	uint64_t size, left, copied, written, waits, hold_ns;
+	uint64_t ms; /* it has taken so far */
+	uint64_t rate;
+};
+
+/* A disk's; zero-initialised, but for the first two. */
+struct copying {
+	struct machine *machine;
+	struct machine_disk *disk;
+	struct loop *loop;
+	enum copying_phase phase;
+	enum blk_copy_mode mode;
+	char *target; /* owned */
+	uint64_t speed;
+	bool opening;			 /* the errand is under way: the disk must stay */
+	bool cancelled;			 /* perhaps before it has begun */
+	bool posted;			 /* the disk's thread may have the job */
+	bool completes, cancels, pivots; /* it was asked to */
+	struct errand errand;
+	struct block_backend *be; /* the target, until it is the disk's */
+	bool zero;
+	int ret;
+	struct error err;
+	struct blk_job *job;
+	int notify_fd;
+	struct loop_watch notify;
+	struct loop_timer sample; /* of the rate */
+	uint64_t sampled_at, sampled;
+	uint64_t begun; /* clock_ms() */
+	unsigned calls; /* of the following under way */
+	struct disk_call start, complete, pivot, cancel;
+	struct copying_waiter started, completed;
+	struct copying_view view;
+};
+
+void copying_init(struct copying *c, struct machine *m, struct machine_disk *disk);
+
+/* Once the disk's thread has ended. */
+void copying_destroy(struct copying *c);
+
+/* 0: the waiter is told when it has begun, or why it has not. -EBUSY: there is one already; -ENOTSUP. */
+int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
+		  const struct copying_waiter *waiter, struct error *err);
+
+/* A mirror is to become the disk: the waiter is told when it is, just before the guest goes on. */
+int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err);
+
+/* -ENOENT: there is nothing to cancel. */
+int copying_cancel(struct copying *c, struct error *err);
+
+/* False: there has been none in this mode. */
+bool copying_look(struct copying *c, enum blk_copy_mode mode, struct copying_view *view);
+
+/* "opening", then as blk_job_state has them: "copying" and so on. */
+const char *copying_state_name(const struct copying *c);
+
+#endif
