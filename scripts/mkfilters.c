@@ -60,11 +60,9 @@ static void add_rule(scmp_filter_ctx ctx, int nr, const struct role_rule *rule)
 	      rule->call);
 }
 
-/* The order of the table is that of the program, as far as libseccomp keeps it. */
-static scmp_filter_ctx compile(uint32_t arch, enum role role)
+static scmp_filter_ctx start(uint32_t arch, uint32_t otherwise)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
-	int priority = 255;
+	scmp_filter_ctx ctx = seccomp_init(otherwise);
 
 	if (!ctx)
 		errx(1, "seccomp_init");
@@ -73,6 +71,15 @@ static scmp_filter_ctx compile(uint32_t arch, enum role role)
 		check(seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE), "seccomp_arch_remove");
 	}
 	check(seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "bad arch");
+	return ctx;
+}
+
+/* The order of the table is that of the program, as far as libseccomp keeps it. */
+static scmp_filter_ctx compile(uint32_t arch, enum role role)
+{
+	scmp_filter_ctx ctx = start(arch, SCMP_ACT_TRAP);
+	int priority = 255;
+
 	for (const struct role_rule *rule = role_rules; rule->call; rule++) {
 		const int nr = resolve(arch, rule->call);
 
@@ -81,6 +88,23 @@ static scmp_filter_ctx compile(uint32_t arch, enum role role)
 		add_rule(ctx, nr, rule);
 		check(seccomp_syscall_priority(ctx, nr, priority), rule->call);
 		priority -= priority > 1;
+	}
+	return ctx;
+}
+
+/* What the table of parent_forbidden names, as far as `arch` has it. */
+static scmp_filter_ctx compile_parent(uint32_t arch)
+{
+	scmp_filter_ctx ctx = start(arch, SCMP_ACT_ALLOW);
+
+	for (const char *const *name = parent_forbidden; *name; name++) {
+		if (seccomp_syscall_resolve_name(*name) == __NR_SCMP_ERROR)
+			errx(1, "no such system call: %s", *name);
+		if (seccomp_syscall_resolve_name_arch(arch, *name) >= 0)
+			check(seccomp_rule_add_exact_array(ctx, SCMP_ACT_TRAP,
+							   seccomp_syscall_resolve_name(*name), 0,
+							   NULL),
+			      *name);
 	}
 	return ctx;
 }
@@ -131,10 +155,9 @@ static unsigned find_pid(const struct sock_filter *code, unsigned n)
 	return at;
 }
 
-static void print_program(uint32_t arch, enum role role)
+static void print_program(scmp_filter_ctx ctx, enum role role)
 {
 	static struct sock_filter code[SANDBOX_MAX_CODE + 1];
-	scmp_filter_ctx ctx = compile(arch, role);
 	const unsigned n = read_program(ctx, code, SANDBOX_MAX_CODE + 1);
 
 	seccomp_release(ctx);
@@ -153,6 +176,8 @@ static void print_programs(void)
 		printf("\t{ %s_code, sizeof(%s_code) / sizeof(%s_code[0]), %s_pid_at },\n",
 		       role_names[role], role_names[role], role_names[role], role_names[role]);
 	printf("};\n\n");
+	printf("const struct sandbox_program parent_program = "
+	       "{ parent_code, sizeof(parent_code) / sizeof(parent_code[0]), 0 };\n\n");
 }
 
 /* One string with a NUL after each name: a table of pointers would have to be relocated. */
@@ -191,7 +216,8 @@ int main(int argc, char **argv)
 	       "#include \"vmm/cli/roles.h\"\n\n",
 	       argv[1]);
 	for (unsigned role = 0; role < ROLE_COUNT; role++)
-		print_program(arch, role);
+		print_program(compile(arch, role), role);
+	print_program(compile_parent(arch), ROLE_PARENT);
 	print_programs();
 	print_names(arch);
 	return fflush(stdout) || ferror(stdout);

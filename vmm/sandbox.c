@@ -104,6 +104,19 @@ int sandbox_init(struct sandbox *sb, enum sandbox_mode mode, const struct sandbo
 	return 0;
 }
 
+int sandbox_restrict(enum sandbox_mode mode, const struct sandbox_program *program,
+		     struct error *err)
+{
+	int ret;
+
+	if (SANITIZED || mode == SANDBOX_OFF || probe_filters())
+		return 0;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return error_set(err, errno, "sandbox: no_new_privs");
+	ret = set_filter(program);
+	return ret ? error_set(err, -ret, "sandbox: the parent of all boots cannot enter it") : 0;
+}
+
 /* ---- entering ---- */
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen)

@@ -69,6 +69,14 @@ struct sandbox {
 int sandbox_init(struct sandbox *sb, enum sandbox_mode mode, const struct sandbox_program *program,
 		 unsigned nroles, struct error *err);
 
+/*
+ * For a process that is no machine but forks some: no_new_privs and this filter, which its children
+ * have, too, beside their own. What the kernel does not have is left out in every mode: a child says
+ * so. 0 or -errno. Main, before any thread.
+ */
+int sandbox_restrict(enum sandbox_mode mode, const struct sandbox_program *program,
+		     struct error *err);
+
 /* For a thread of that role; `sb` NULL: for one that stays free. Main. */
 struct thread_hook sandbox_hook(struct sandbox *sb, unsigned role);
 

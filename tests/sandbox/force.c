@@ -2,7 +2,8 @@
 /*
  * What holds a thread of a running mvmm, seen from outside:
  *
- *	force filter PID NAME		the role whose compiled program is the thread's only filter
+ *	force filter PID NAME		the roles whose compiled programs are the thread's filters, in
+ *					the order in which it got them
  *	force call PID NAME NUMBER	makes the thread enter that system call, all arguments 0
  *
  * NAME is the thread's name. Both need the rights of a debugger; `filter` also a kernel with
@@ -86,21 +87,30 @@ static int is_program(const struct sandbox_program *program, const struct sock_f
 	return 1;
 }
 
-static int tell_filter(const char *pid, pid_t tid)
+static const char *whose(const struct sock_filter *code, int len, uint32_t pid)
+{
+	for (unsigned i = 0; i < ROLE_COUNT; i++)
+		if (is_program(&role_programs[i], code, len, pid))
+			return role_names[i];
+	if (is_program(&parent_program, code, len, pid))
+		return role_names[ROLE_PARENT];
+	errx(1, "a filter of %d instructions that is no role's", len);
+}
+
+/* The kernel counts them from the oldest on. */
+static int tell_filters(const char *pid, pid_t tid)
 {
 	struct sock_filter code[BPF_MAXINSNS];
+	unsigned n = 0;
 	long len;
 
 	stop(tid);
-	len = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, 0, code);
-	if (len < 0)
+	for (; (len = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, n, code)) >= 0; n++)
+		printf("%s%s", n ? " " : "", whose(code, len, atoi(pid)));
+	if (errno != ENOENT)
 		err(errno == EACCES || errno == EIO ? 77 : 1, "cannot read the filter");
-	if (ptrace(PTRACE_SECCOMP_GET_FILTER, tid, 1, NULL) >= 0 || errno != ENOENT)
-		errx(1, "more than one filter");
-	for (unsigned i = 0; i < ROLE_COUNT; i++)
-		if (is_program(&role_programs[i], code, len, atoi(pid)))
-			return puts(role_names[i]) < 0;
-	errx(1, "a filter of %ld instructions that is no role's", len);
+	puts("");
+	return 0;
 }
 
 /* ---- a call that it does not want to make ---------------------------------------------------- */
@@ -159,7 +169,7 @@ static int force(const char *pid, pid_t tid, unsigned long nr)
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "filter"))
-		return tell_filter(argv[2], find(argv[2], argv[3]));
+		return tell_filters(argv[2], find(argv[2], argv[3]));
 	if (argc == 5 && !strcmp(argv[1], "call"))
 		return force(argv[2], find(argv[2], argv[3]), strtoul(argv[4], NULL, 0));
 	errx(2, "usage: force filter PID NAME | force call PID NAME NUMBER");

@@ -93,10 +93,12 @@ line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
 sealed[pid] {
 	role = pid in inherited ? (main ? main : "main") : role_of(name)
 	k = rule_for(role, call, arg)
-	if (k)
-		used[text[role, call, k]] = 1
-	else
-		print "bad " role " (" name "): " line
+	if (k) {
+		used[pid, ++nused[pid]] = text[role, call, k]
+	} else {
+		bad[++nbad] = "bad " role " (" name "): " line
+		bad_by[nbad] = pid
+	}
 }
 
 # KVM_RUN
@@ -118,7 +120,14 @@ call == "seccomp" && arg[0] == "0x1" && line !~ /unfinished/ {
 	delete inherited[pid]
 }
 
+# Who has forked is the parent of boots: its filter has no list of what it may.
 END {
-	for (rule in used)
+	for (i = 1; i <= nbad; i++)
+		if (!(bad_by[i] in parents))
+			print bad[i]
+	for (p in nused)
+		for (i = 1; !(p in parents) && i <= nused[p]; i++)
+			once[used[p, i]] = 1
+	for (rule in once)
 		print "used " rule
 }

@@ -307,6 +307,34 @@ static void main_that_serves_maps_no_code(void **state)
 	}
 }
 
+static bool is_forbidden_to_parents(int nr)
+{
+	const char *name = role_call_name(nr);
+
+	for (const char *const *call = parent_forbidden; name && *call; call++)
+		if (!strcmp(*call, name))
+			return true;
+	return false;
+}
+
+static void the_parent_of_all_boots_may_what_a_machine_needs_to_be_made(void **state)
+{
+	static const char *const never[] = { "execve", "ptrace", "socket", "mount", "bpf" };
+	struct seccomp_data data = { .arch = arch_of_this_machine() };
+
+	for (data.nr = 0; data.nr < MAX_CALL; data.nr++)
+		assert_int_equal(run(&parent_program, &data),
+				 is_forbidden_to_parents(data.nr)
+					 ? SECCOMP_RET_TRAP | (ROLE_PARENT + 1)
+					 : SECCOMP_RET_ALLOW);
+	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		assert_true(is_forbidden_to_parents(resolve(never[i])));
+	for (unsigned i = 0; role_rules[i].call; i++)
+		assert_false(is_forbidden_to_parents(((const int *)*state)[i]));
+	data = (struct seccomp_data){ .nr = SYS_read, .arch = AUDIT_ARCH_I386 };
+	assert_int_equal(run(&parent_program, &data), SECCOMP_RET_KILL_PROCESS);
+}
+
 /* An ioctl without a condition would be all of KVM's, and every driver's. */
 static void ioctls_have_a_condition(void **state)
 {
@@ -355,6 +383,7 @@ int main(void)
 		cmocka_unit_test(x32_calls_are_forbidden),
 		cmocka_unit_test(no_thread_opens_maps_or_executes),
 		cmocka_unit_test(main_that_serves_maps_no_code),
+		cmocka_unit_test(the_parent_of_all_boots_may_what_a_machine_needs_to_be_made),
 		cmocka_unit_test(ioctls_have_a_condition),
 		cmocka_unit_test(calls_of_the_io_path_cost_no_program),
 		cmocka_unit_test(every_role_can_report_and_end),

@@ -212,6 +212,49 @@ static void what_a_role_may_not_ends_it_with_one_line(void **state)
 				check(&attempts[i], role);
 }
 
+/* ---- the parent of all boots ------------------------------------------------------------------- */
+
+static void child_of_parent(struct child *c, bool boots)
+{
+	if (sandbox_restrict(SANDBOX_ON, &parent_program, NULL))
+		_exit(1);
+	violation_report();
+	if (boots && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		_exit(1);
+	if (boots)
+		child_main(c, ROLE_DISK, true);
+	try(c);
+}
+
+static int run_parent(const struct attempt *attempt, bool boots)
+{
+	struct child c = { .attempt = attempt };
+	const pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (freopen("/dev/null", "w", stderr))
+			child_of_parent(&c, boots);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* A machine can be made under its filter, with filters of its own; and openat() is what that takes. */
+static void a_parent_forbids_what_no_boot_needs(void **state)
+{
+	static const struct attempt execve = { "execve", 0, SYS_execve, { 0 } };
+	static const struct attempt openat = { "openat", 0, SYS_openat, { AT_FDCWD, 0 } };
+
+	skip_without(state);
+	assert_int_equal(run_parent(&execve, false), STATUS_VIOLATION);
+	assert_int_equal(run_parent(&openat, false), LET_THROUGH);
+	assert_int_equal(run_parent(&openat, true), STATUS_VIOLATION);
+}
+
 /* ---- Landlock by itself ------------------------------------------------------------------------ */
 
 static void insist(bool ok, const char *what)
@@ -338,6 +381,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_role_may_not_ends_it_with_one_line),
+		cmocka_unit_test(a_parent_forbids_what_no_boot_needs),
 		cmocka_unit_test(files_cannot_be_reached_by_name),
 		cmocka_unit_test(neither_ports_nor_other_processes_can_be_reached),
 		cmocka_unit_test(a_thread_that_cannot_enter_is_an_error),

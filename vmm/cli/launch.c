@@ -26,6 +26,13 @@ int launch_prepare(struct sandbox *sandbox, const struct run_options *opt, bool 
 	return 0;
 }
 
+int launch_restrict_parent(const struct run_options *opt, struct error *err)
+{
+	/* First, or nobody could tell of a violation. Without a filter there is none. */
+	violation_report();
+	return sandbox_restrict(opt->sandbox, &parent_program, err);
+}
+
 /* Who serves the control socket needs a few calls more. */
 static enum role main_role(const struct run_options *opt)
 {

@@ -14,6 +14,9 @@
 int launch_prepare(struct sandbox *sandbox, const struct run_options *opt, bool again,
 		   struct error *err);
 
+/* For the parent of --on-reboot restart, before its first fork. 0 or -errno. */
+int launch_restrict_parent(const struct run_options *opt, struct error *err);
+
 /*
  * Starts the threads that are left, seals the process in its sandbox and lets the vCPUs run. On an
  * error no vCPU has run; what there is of a machine has to be left to the end of the process, which

@@ -4,7 +4,8 @@
  * next one when a child ends with the status of a guest reset. The machine is never initialised
  * twice in one process, so nothing can be left over from the boot before.
  *
- * The parent has one thread and opens nothing.
+ * The parent has one thread and opens nothing. Its sandbox is that of `parent_forbidden` (roles.h),
+ * because children begin with what it has.
  */
 #include "vmm/cli/restart.h"
 
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/launch.h"
 #include "vmm/cli/result.h"
 #include "vmm/cli/signals.h"
 #include "vmm/log.h"
@@ -108,6 +110,8 @@ int restart_supervise(const struct run_options *opt, uint64_t limit, struct erro
 	const pid_t parent = getpid();
 	int status;
 
+	if (launch_restrict_parent(opt, err))
+		return STATUS_ERROR;
 	watch_signals(&s);
 	for (unsigned boot = 0;; boot++) {
 		s.child = fork();

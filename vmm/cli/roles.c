@@ -45,11 +45,12 @@
 		.call = (names), .roles = (who), when, .why = (text), __VA_ARGS__                  \
 	}
 
-const char *const role_names[ROLE_COUNT] = {
+const char *const role_names[ROLE_COUNT + 1] = {
 	[ROLE_MAIN] = "main",	  [ROLE_MAIN_CONTROL] = "main_control",
 	[ROLE_VCPU] = "vcpu",	  [ROLE_DISK] = "disk",
 	[ROLE_WORKER] = "worker", [ROLE_CONSOLE] = "console",
 	[ROLE_ENDING] = "ending", [ROLE_BROKER] = "broker",
+	[ROLE_PARENT] = "parent",
 };
 
 /* clang-format off */
@@ -97,14 +98,13 @@ const struct role_rule role_rules[] = {
 	CALL("dup2|dup3", M | E, ARG(1, STDERR_FILENO), "turns away from a stderr that nobody reads"),
 	CALL("munmap", M, ANY, "the C library gives stacks back; a removed disk's memory",
 	     .unseen = "of hundreds of vCPUs, or where disks are removed"),
-	CALL("brk", M, ANY, "memory, should anything still want or free some",
-	     .unseen = "nothing does, but it should not be fatal"),
 	CALL("pread64", M, ANY, "mvmm bench: what its guest has said"),
 
 	/* The control socket. */
 	CALL("accept4", S, ANY, "connections"),
 	CALL("shutdown", S, ARG(1, SHUT_WR), "the end of the last answer"),
 	CALL("mmap", S, ARG(2, PROT_READ | PROT_WRITE), "room for a long answer, a new disk's requests"),
+	CALL("brk", S, ANY, "the same", .unseen = "only of many disks"),
 	CALL("mremap", S, ANY, "the same", .unseen = "only of many disks"),
 
 	/* Disks that come and go: opened on a thread that has main's list. */
@@ -175,5 +175,28 @@ const struct role_rule role_rules[] = {
 	CALL("exit_group", ALL & ~(M | E | B), ANY, "the end, after a call that is not on this list",
 	     .unseen = "no run does"),
 	{ 0 },
+};
+/* clang-format on */
+
+/* clang-format off */
+const char *const parent_forbidden[] = {
+	/* Other programs, other processes. */
+	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp",
+	/* The network: a control socket is there already. */
+	"socket", "connect", "bind", "listen",
+	/* Other users, other views of the files and the rest. */
+	"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid",
+	"setgroups", "capset", "setns", "unshare", "chroot", "pivot_root", "mount", "umount2",
+	"move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
+	"open_by_handle_at", "mknod", "mknodat",
+	/* The kernel's larger doors. */
+	"bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
+	"io_uring_register", "keyctl", "add_key", "request_key", "personality", "lookup_dcookie",
+	/* The host's own affairs. */
+	"init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot",
+	"swapon", "swapoff", "acct", "quotactl", "quotactl_fd", "syslog", "sethostname",
+	"setdomainname", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "iopl",
+	"ioperm", "modify_ldt", "vhangup", "nfsservctl",
+	NULL,
 };
 /* clang-format on */

@@ -23,6 +23,7 @@ enum role {
 	ROLE_ENDING,  /* hurries the end of a VM */
 	ROLE_BROKER,  /* a process of its own, that opens files */
 	ROLE_COUNT,
+	ROLE_PARENT = ROLE_COUNT, /* of --on-reboot restart; has no list of what it may */
 };
 
 /* Stands for the number of our own process, which is known at run time only. */
@@ -41,11 +42,21 @@ struct role_rule {
 
 /* Ends with a rule without a call. roles.c. */
 extern const struct role_rule role_rules[];
-extern const char *const role_names[ROLE_COUNT];
+extern const char *const role_names[ROLE_COUNT + 1];
+
+/*
+ * What no process of ours ever calls, not even while it makes a machine. That is all that can be taken
+ * from ROLE_PARENT: a child has its parent's filters, and makes a machine. Ends with NULL; names that an
+ * architecture does not have are left out.
+ */
+extern const char *const parent_forbidden[];
 
 /* Made by scripts/mkfilters.c from the rules: a program per role, which raises SIGSYS for all that
  * is not allowed, with 1 + the role in si_errno. */
 extern const struct sandbox_program role_programs[ROLE_COUNT];
+
+/* Of `parent_forbidden`: allows all the rest. */
+extern const struct sandbox_program parent_program;
 
 /* The name of a system call of this architecture, or NULL. Async-signal-safe. */
 const char *role_call_name(int nr);

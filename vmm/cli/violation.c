@@ -51,7 +51,7 @@ static const char *role_of(const siginfo_t *info)
 {
 	const unsigned role = info->si_errno - 1;
 
-	return role < ROLE_COUNT ? role_names[role] : "?";
+	return role <= ROLE_PARENT ? role_names[role] : "?";
 }
 
 static void tell(const siginfo_t *info)
