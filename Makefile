@@ -128,8 +128,9 @@ endif
 
 # The explorer of interleavings and what it explores: the monitor's own sources, with their atomic
 # accesses and their system calls made into its steps (tests/model/explore.h).
-model_real := $(addprefix virtio/,virtqueue $(addprefix blk/,aio_native aio_pool dataplane_failed dataplane_io \
-	dataplane_loop dataplane_poll dataplane_throttle mailbox thread))
+model_real := $(addprefix virtio/,virtqueue $(addprefix blk/,aio_native aio_pool dataplane_failed \
+	dataplane_flush dataplane_io dataplane_loop dataplane_poll dataplane_throttle mailbox \
+	thread))
 model_hooked := $(patsubst %,$(BUILD)/tests/model/hooked/%.o,$(model_real) tests/model/ring \
 	tests/model/pool)
 model_obj  := $(model_hooked) $(patsubst %,$(BUILD)/tests/model/%.o,explore memory kernel races)

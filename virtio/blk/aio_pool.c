@@ -125,21 +125,16 @@ static bool syncs(const struct blk_pool *pool, const struct blk_request *req)
 /*
  * The kernel tells one caller per open file that pages were lost, and then calls them clean: a sync
  * that runs beside the one that fails may succeed over the same loss, and so does any later one. So
- * they go one at a time, and once one has failed no other does. Where one has begun *and* ended
- * while this one waited its turn, it has done this one's work as well.
+ * they go one at a time, FLUSHes, of which the disk's thread sends one at a time, and durable writes;
+ * and once one has failed no other succeeds.
  */
 static int execute_sync(struct blk_pool *pool, struct blk_request *req, void *bounce)
 {
-	const uint32_t begun = atomic_load(&pool->syncs_begun);
-	int ret = 0;
+	int ret = -EIO;
 
 	pthread_mutex_lock(&pool->sync_lock);
-	if (pool->sync_failed) {
-		ret = -EIO;
-	} else if (req->op != BLK_OP_FLUSH || atomic_load(&pool->syncs_begun) == begun) {
-		atomic_fetch_add(&pool->syncs_begun, req->op == BLK_OP_FLUSH);
+	if (!pool->sync_failed)
 		ret = blk_blocking_execute(req, pool->be, bounce);
-	}
 	/* A WRITE that found no space, or too large a file, has lost nothing. */
 	if (ret && (req->op == BLK_OP_FLUSH || ret == -EIO))
 		pool->sync_failed = true;

@@ -44,7 +44,6 @@ struct blk_pool {
 
 	pthread_mutex_t sync_lock;    /* the workers': one at a time makes buffered data durable */
 	bool sync_failed;	      /* under it: pages were lost, and no later sync is honest */
-	_Atomic uint32_t syncs_begun; /* of the whole file; written under it */
 
 	void *bounce; /* all workers', one mapping */
 	size_t bounce_size;

@@ -86,27 +86,6 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 		fail(dp, req, error);
 }
 
-/*
- * What a FLUSH has come to. When one has failed, nobody knows which of the completed writes the
- * storage holds: the kernel calls lost pages clean, a disk has dropped what its cache could not
- * keep, and both say so once. A guest that tries again would be told of durable data that is not
- * there, so no later one succeeds either, in any cache mode, until the image is opened again.
- */
-static int flushed(struct blk_dataplane *dp, int error)
-{
-	if (error)
-		dataplane_sync_failed(dp, error);
-	else if (dataplane_has_lost(dp))
-		error = -EIO; /* was under way beside the one that failed */
-	return error;
-}
-
-/* The engine's last word on a request. */
-static void executed(struct blk_dataplane *dp, struct blk_request *req, int error)
-{
-	finish(dp, req, req->op == BLK_OP_FLUSH ? flushed(dp, error) : error);
-}
-
 /* Promises durability for more than its own data, or for that. */
 static bool promises(const struct blk_request *req)
 {
@@ -156,6 +135,48 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 		blk_pool_queue(&dp->pool, req);
 }
 
+/*
+ * When a FLUSH has failed, nobody knows which of the completed writes the storage holds: the kernel
+ * calls lost pages clean, a disk has dropped what its cache could not keep, and both say so once. A
+ * guest that tries again would be told of durable data that is not there, so no later one succeeds
+ * either, in any cache mode, until the image is opened again.
+ */
+static void end_flush(struct blk_dataplane *dp, struct blk_request *req, int error);
+
+static void next_flush(struct blk_dataplane *dp)
+{
+	struct blk_request *req = dataplane_flush_next(dp);
+
+	if (req && dataplane_has_lost(dp))
+		end_flush(dp, req, -EIO);
+	else if (req)
+		dispatch(dp, req);
+}
+
+static void end_flush(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	struct blk_request *shared = dataplane_flush_ended(dp), *next;
+
+	finish(dp, req, error);
+	for (; shared; shared = next) {
+		next = shared->next;
+		finish(dp, shared, error);
+	}
+	next_flush(dp);
+}
+
+/* The engine's last word on a request. */
+static void executed(struct blk_dataplane *dp, struct blk_request *req, int error)
+{
+	if (req->op != BLK_OP_FLUSH) {
+		finish(dp, req, error);
+		return;
+	}
+	if (error)
+		dataplane_sync_failed(dp, error);
+	end_flush(dp, req, error);
+}
+
 /* What a request promises is decided when it goes: it may have waited for long. One that cannot keep
  * its promise could not at a second try either, whatever on-error= says. */
 static void go(struct blk_dataplane *dp, struct blk_request *req)
@@ -163,7 +184,7 @@ static void go(struct blk_dataplane *dp, struct blk_request *req)
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	if (promises(req) && dataplane_has_lost(dp))
 		fail(dp, req, -EIO);
-	else
+	else if (req->op != BLK_OP_FLUSH || dataplane_flush_may_go(dp, req))
 		dispatch(dp, req);
 }
 
@@ -296,11 +317,18 @@ static void refuse(struct blk_dataplane *dp, struct blk_request *req, int error)
 		dissolve(dp, req);
 		return;
 	}
-	/* FDSYNC is younger than the rest of Linux AIO (4.18): then a worker does it. */
-	if (req->op == BLK_OP_FLUSH && error == -EINVAL)
-		blk_pool_queue(&dp->pool, req);
-	else
+	if (req->op != BLK_OP_FLUSH) {
 		finish(dp, req, error);
+		return;
+	}
+	/* FDSYNC is younger than the rest of Linux AIO (4.18): then a worker does it. */
+	if (error == -EINVAL) {
+		blk_pool_queue(&dp->pool, req);
+		return;
+	}
+	dataplane_flush_refused(dp);
+	finish(dp, req, error);
+	next_flush(dp);
 }
 
 static bool submit_native(struct blk_dataplane *dp)

@@ -80,7 +80,7 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 	case BLK_CMD_QUIT:
 		return true;
 	case BLK_CMD_SET_WCE:
-		return dp->writeback && !cmd->writeback;
+		return dp->writeback != cmd->writeback;
 	case BLK_CMD_JOB_START:
 		return cmd->drain;
 	case BLK_CMD_RESIZE:
@@ -190,8 +190,9 @@ static int finish_command(struct blk_dataplane *dp, const struct blk_command *cm
 		dp->paused = true;
 		break;
 	case BLK_CMD_SET_WCE:
-		sync_image(dp);
-		dp->writeback = false;
+		if (!cmd->writeback)
+			sync_image(dp);
+		dp->writeback = cmd->writeback;
 		break;
 	case BLK_CMD_RESIZE:
 		set_size(dp, cmd->size);

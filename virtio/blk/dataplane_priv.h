@@ -29,6 +29,13 @@ struct blk_line {
 	uint64_t deadline;		  /* when the first may go; it has its claim */
 };
 
+/* Lists through `next`. */
+struct blk_flushes {
+	bool under_way;
+	struct blk_request *sharing; /* end with the one under way */
+	struct blk_request *waiting, *last;
+};
+
 struct blk_dataplane {
 	/* Main's until the thread starts, constant from then on. */
 	const struct block_backend *be;
@@ -63,6 +70,7 @@ struct blk_dataplane {
 	bool try_cached;      /* READs may be tried in the host's page cache first */
 	const struct blk_command *pending[BLK_BOX_COUNT]; /* taken, to be ended when drained */
 	unsigned in_flight; /* requests taken from a ring and not given back */
+	struct blk_flushes flushes;
 	unsigned
 		parked; /* of them, in lists of ours: see dataplane_failed.c, dataplane_throttle.c */
 	struct blk_request_list failed;
@@ -97,7 +105,7 @@ static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
-/* Completed writes may be lost; see flushed(). Both the thread's. */
+/* Completed writes may be lost; see end_flush(). Both the thread's. */
 static inline bool dataplane_has_lost(const struct blk_dataplane *dp)
 {
 	return atomic_load_explicit(&dp->stats.sync_errno, memory_order_relaxed);
@@ -159,6 +167,20 @@ void dataplane_reaped(struct blk_dataplane *dp, unsigned n);
 
 /* A request that will never be completed: gives it back. */
 void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req);
+
+/* ---- dataplane_flush.c ---- */
+
+/* A FLUSH, to be executed: true when it goes now, false when it waits. */
+bool dataplane_flush_may_go(struct blk_dataplane *dp, struct blk_request *req);
+
+/* The one under way has ended: who ends with it, a list. */
+struct blk_request *dataplane_flush_ended(struct blk_dataplane *dp);
+
+/* The host did not even take it: who would have ended with it waits again. */
+void dataplane_flush_refused(struct blk_dataplane *dp);
+
+/* None is under way: the one that is now, for all that wait, or NULL. */
+struct blk_request *dataplane_flush_next(struct blk_dataplane *dp);
 
 /* ---- dataplane_throttle.c ---- */
 

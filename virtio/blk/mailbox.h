@@ -27,7 +27,7 @@ enum blk_command_type {
 	/* The guest's. */
 	BLK_CMD_START,	 /* serve these queues; refused (-EBUSY) before a RESET of the last ones */
 	BLK_CMD_RESET,	 /* answered when drained; forgets queues, lines and parked requests */
-	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; going to 0 drains and syncs first */
+	BLK_CMD_SET_WCE, /* CONFIG_WCE's writeback byte; a change drains, going to 0 syncs, too */
 	/* Control's. */
 	BLK_CMD_PAUSE,	/* answered when drained: all in flight is parked; outlasts START, RESET */
 	BLK_CMD_RESUME, /* serve again, with parked requests and a look at all queues; also after a
