@@ -40,9 +40,12 @@
 #define W	    VRING_DESC_F_WRITE
 
 struct rig_config {
-	const char *dir; /* NULL: /var/tmp, a real file system */
-	int cache, aio;	 /* 0 is cache=none,aio=native */
+	const char *dir;   /* NULL: /var/tmp, a real file system */
+	const char *image; /* NULL: one of its own, in `dir` */
+	int cache, aio;	   /* 0 is cache=none,aio=native */
 	bool readonly;
+	bool overlay;
+	const char *overlay_dir; /* NULL: the default */
 	bool writethrough;
 	bool no_look;	     /* poll-max-us=0: always sleeps at once */
 	unsigned nqueues;    /* 0: 1 */
@@ -166,12 +169,18 @@ static inline struct rig *rig_new_stopped(struct rig_config config)
 	config.queue_size = config.queue_size ? config.queue_size : 128;
 	config.depth = config.depth ? config.depth : 64;
 	rig->config = config;
-	snprintf(rig->path, sizeof(rig->path), "%s/mvmm-test-XXXXXX",
-		 config.dir ? config.dir : "/var/tmp");
-	assert_int_equal(rig_file(rig), 0);
+	if (config.image) {
+		snprintf(rig->path, sizeof(rig->path), "%s", config.image);
+	} else {
+		snprintf(rig->path, sizeof(rig->path), "%s/mvmm-test-XXXXXX",
+			 config.dir ? config.dir : "/var/tmp");
+		assert_int_equal(rig_file(rig), 0);
+	}
 	rig->disk = (struct disk_config){
 		.path = rig->path,
 		.readonly = config.readonly,
+		.overlay = config.overlay,
+		.overlay_dir = (char *)config.overlay_dir,
 		.cache = config.cache,
 		.aio = config.aio,
 		.block_size = 512,
@@ -204,7 +213,8 @@ static inline void rig_free(struct rig *rig)
 	close(rig->config_fd);
 	close(rig->event_fd);
 	fake_guest_free(&rig->guest);
-	unlink(rig->path);
+	if (!rig->config.image)
+		unlink(rig->path);
 	free(rig);
 }
 

@@ -20,11 +20,14 @@
 #include <unistd.h>
 
 #include "virtio/blk/backend_size.h"
+#include "virtio/blk/overlay.h"
 
 static struct {
 	int open_errno; /* what opening an image says; 0: the truth */
 	bool dio;	/* statx() tells the following about direct I/O */
 	uint32_t mem, offset;
+	unsigned dio_of; /* only the n-th file that is asked about; 0: each */
+	unsigned dio_seen;
 } fault;
 
 int openat(int dir, const char *path, int flags, ...)
@@ -49,7 +52,7 @@ int statx(int dirfd, const char *restrict path, int flags, unsigned mask,
 	const int ret = syscall(SYS_statx, dirfd, path, flags, mask, stx);
 
 #ifdef STATX_DIOALIGN
-	if (!ret && fault.dio) {
+	if (!ret && fault.dio && (!fault.dio_of || ++fault.dio_seen == fault.dio_of)) {
 		stx->stx_mask |= STATX_DIOALIGN;
 		stx->stx_dio_mem_align = fault.mem;
 		stx->stx_dio_offset_align = fault.offset;
@@ -388,6 +391,112 @@ static void host_blocks_larger_than_the_guests_fall_back(void **state)
 	block_backend_close(&rig->be);
 }
 
+static bool is_direct(int fd)
+{
+	return fcntl(fd, F_GETFL) & O_DIRECT;
+}
+
+/* Any number of disks, and of others that only read it, may share the image. */
+static void an_overlay_only_reads_its_image(void **state)
+{
+	struct rig *rig = *state;
+	struct block_backend first, second;
+	struct stat base, file;
+
+	make_file(rig, (1 << 20) + 37);
+	rig->config.overlay = true;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	first = rig->be;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	assert_int_equal(fcntl(rig->be.overlay->base_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_true(is_direct(rig->be.overlay->base_fd) && is_direct(rig->be.fd));
+	assert_false(rig->be.readonly);
+	assert_true(rig->be.can_discard);
+	assert_int_equal(rig->be.size, 1 << 20);
+	assert_int_equal(fstat(rig->be.fd, &file), 0);
+	assert_int_equal(file.st_size, 1 << 20);
+	assert_int_equal(stat(rig->path, &base), 0);
+	assert_true(rig->be.dev == base.st_dev && rig->be.ino == base.st_ino);
+	assert_true(file.st_ino != base.st_ino);
+	assert_int_equal(block_backend_check_size(&rig->be, rig->path, 2 << 20, &rig->err),
+			 -EINVAL);
+	assert_non_null(strstr(rig->err.text, "keeps its size"));
+	second = rig->be;
+	block_backend_close(&first);
+	rig->config.overlay = false;
+	expect_refused(rig, EAGAIN, "in use");
+	block_backend_close(&second);
+}
+
+static void an_overlay_waits_for_no_writer(void **state)
+{
+	struct rig *rig = *state;
+	struct block_backend writer;
+
+	make_file(rig, 1 << 20);
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	writer = rig->be;
+	rig->config.overlay = true;
+	expect_refused(rig, EAGAIN, "being written");
+	block_backend_close(&writer);
+}
+
+/* Also when only one of the two cannot. */
+static void both_files_of_an_overlay_are_direct_or_none(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	rig->config.overlay = true;
+	for (fault.dio_of = 1; fault.dio_of <= 2; fault.dio_of++) {
+		fault.dio = true;
+		fault.dio_seen = 0;
+		expect_open(rig, DISK_CACHE_WRITEBACK, DISK_AIO_THREADS);
+		assert_non_null(strstr(rig->said, "using cache=writeback,aio=threads"));
+		assert_false(is_direct(rig->be.overlay->base_fd));
+		assert_int_equal(rig->be.offset_align, 1);
+		block_backend_close(&rig->be);
+	}
+}
+
+/* The stricter rule of both, and no run of either file that breaks it. */
+static void an_overlay_obeys_the_stricter_file(void **state)
+{
+	struct rig *rig = *state;
+
+	make_file(rig, 1 << 20);
+	rig->config.overlay = true;
+	rig->config.block_size = 4096;
+	for (fault.dio_of = 1; fault.dio_of <= 2; fault.dio_of++) {
+		fault.dio = true;
+		fault.dio_seen = 0;
+		fault.mem = 1024;
+		fault.offset = 4096;
+		expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+		assert_int_equal(rig->be.mem_align, 1024);
+		assert_int_equal(rig->be.offset_align, 4096);
+		assert_int_equal(rig->be.overlay->align, 4096);
+		block_backend_close(&rig->be);
+	}
+}
+
+static void an_overlay_without_a_place_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	const int before = dup(0);
+
+	make_file(rig, 1 << 20);
+	rig->config.overlay = true;
+	rig->config.overlay_dir = (char *)"/not/there";
+	expect_refused(rig, ENOENT, "cannot create an overlay in '/not/there'");
+	close(before);
+	assert_int_equal(dup(0), before); /* nothing is left open */
+	close(before);
+	rig->config.overlay = false;
+	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
+	block_backend_close(&rig->be);
+}
+
 static void a_hard_link_is_the_same_image(void **state)
 {
 	struct rig *rig = *state;
@@ -484,6 +593,11 @@ int main(void)
 		T(without_direct_io_there_is_a_fallback_and_a_notice),
 		T(what_was_named_is_not_replaced),
 		T(host_blocks_larger_than_the_guests_fall_back),
+		T(an_overlay_only_reads_its_image),
+		T(an_overlay_waits_for_no_writer),
+		T(both_files_of_an_overlay_are_direct_or_none),
+		T(an_overlay_obeys_the_stricter_file),
+		T(an_overlay_without_a_place_is_refused),
 		T(a_hard_link_is_the_same_image),
 		T(the_size_of_an_image_in_use_is_followed),
 		T(the_size_of_an_image_in_use_is_changed),

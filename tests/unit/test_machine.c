@@ -120,6 +120,22 @@ static void readonly_disks_may_share_an_image(void **state)
 	assert_int_equal(check_two(im->a, true, im->link, true, NULL), 0);
 }
 
+static void disks_with_overlays_may_share_an_image(void **state)
+{
+	struct images *im = *state;
+	struct disk_config disk[] = { { .path = im->a, .overlay = true },
+				      { .path = im->link, .overlay = true },
+				      { .path = im->a, .readonly = true },
+				      { .path = im->link } };
+	struct run_options opt = { .disk = disk, .ndisks = 3 };
+	struct error err = { 0 };
+
+	assert_int_equal(machine_check_images(&opt, NULL), 0);
+	opt.ndisks = 4;
+	assert_int_equal(machine_check_images(&opt, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "overlay"));
+}
+
 static void missing_images_are_left_to_their_opening(void **state)
 {
 	char missing[] = "/nonexistent/image";
@@ -174,6 +190,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_image_twice_is_refused_by_any_name, make_images,
 						remove_images),
 		cmocka_unit_test_setup_teardown(readonly_disks_may_share_an_image, make_images,
+						remove_images),
+		cmocka_unit_test_setup_teardown(disks_with_overlays_may_share_an_image, make_images,
 						remove_images),
 		cmocka_unit_test(missing_images_are_left_to_their_opening),
 		cmocka_unit_test(the_users_words_come_after_ours),

@@ -2,7 +2,7 @@
 /*
  * The Linux AIO engine; see aio_native.h.
  *
- * Main sets up and tears down, the disk's thread does the rest. Knows requests and one file; not
+ * Main sets up and tears down, the disk's thread does the rest. Knows requests and files; not
  * where requests come from nor what their end means.
  */
 #include "virtio/blk/aio_native.h"
@@ -13,12 +13,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error *err)
+#include "virtio/blk/overlay.h"
+
+int blk_aio_init(struct blk_aio *aio, const struct block_backend *be, unsigned depth,
+		 struct error *err)
 {
 	int ret;
 
 	memset(aio, 0, offsetof(struct blk_aio, iocb));
-	aio->file_fd = file_fd;
+	aio->file_fd = be->fd;
+	aio->base_fd = be->overlay ? be->overlay->base_fd : -1;
 	aio->depth = depth;
 	aio->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (aio->event_fd < 0)
@@ -69,7 +73,7 @@ static bool may_join(const struct blk_request *first, const struct blk_request *
 {
 	return req->op == first->op && (req->op == BLK_OP_READ || req->op == BLK_OP_WRITE) &&
 	       req->offset == first->offset + first->group.len && !req->alone && !first->alone &&
-	       req->durable == first->durable &&
+	       req->durable == first->durable && req->from_base == first->from_base &&
 	       (uint64_t)first->group.len + req->len <= BLK_GROUP_MAX &&
 	       first->group.nseg + req->nseg <= VIRTQ_MAX_CHAIN;
 }
@@ -110,7 +114,7 @@ void blk_aio_queue(struct blk_aio *aio, struct blk_request *req)
 	req->group = (struct blk_group){ .last = req, .len = req->len, .nseg = req->nseg };
 	memset(iocb, 0, sizeof(*iocb));
 	iocb->data = req;
-	iocb->aio_fildes = aio->file_fd;
+	iocb->aio_fildes = req->from_base ? aio->base_fd : aio->file_fd;
 	if (req->op == BLK_OP_FLUSH)
 		iocb->aio_lio_opcode = IO_CMD_FDSYNC;
 	else

@@ -8,7 +8,7 @@
  * thread would sleep (files in memory, disks that polling keeps up with), and where it has to sleep
  * on silent ones all the same, blk_aio_wait() does.
  *
- * Neighbours in a batch (READs or WRITEs of which each begins where the one before it ends) become
+ * Neighbours in a batch (READs or WRITEs of one file of which each begins where the one before it ends) become
  * a group, one iocb: that halves the cost of small sequential I/O. Only one outcome shows how each
  * of a group fared: all of it done. After any other each is sent again, alone.
  */
@@ -29,7 +29,8 @@ struct blk_aio {
 	io_context_t ctx;
 	struct aio_ring *ring; /* NULL: io_getevents() */
 	int event_fd;	       /* eventfd, signalled per completion; owned */
-	int file_fd;	       /* the image */
+	int file_fd;	       /* the image, or the overlay on it */
+	int base_fd;	       /* the image below an overlay: for requests that are from_base */
 	unsigned depth;
 	unsigned first, queued; /* iocb[first .. first + queued) wait for submission */
 	unsigned in_flight;	/* submitted, not reaped */
@@ -41,10 +42,11 @@ struct blk_aio {
 };
 
 /*
- * A context for `depth` requests (at most BLK_MAX_DEPTH) on `file_fd`. -EAGAIN: the host is out of
- * AIO slots, which the message explains. Main.
+ * A context for `depth` requests (at most BLK_MAX_DEPTH) on `be`. -EAGAIN: the host is out of AIO
+ * slots, which the message explains. Main.
  */
-int blk_aio_init(struct blk_aio *aio, int file_fd, unsigned depth, struct error *err);
+int blk_aio_init(struct blk_aio *aio, const struct block_backend *be, unsigned depth,
+		 struct error *err);
 
 /* Nothing may be in flight: io_destroy() would wait for it, uninterruptibly. Main. */
 void blk_aio_destroy(struct blk_aio *aio);

@@ -17,6 +17,7 @@
 
 #include "virtio/blk/backend_size.h"
 #include "virtio/blk/lock.h"
+#include "virtio/blk/overlay.h"
 #include "virtio/blk/request.h"
 #include "vmm/log.h"
 
@@ -39,6 +40,12 @@ static int wrong_kind(const char *path, mode_t mode, struct error *err)
 			  kind);
 }
 
+/* The image itself, whatever the guest may do to the disk. */
+static bool only_reads(const struct disk_config *config)
+{
+	return config->readonly || config->overlay;
+}
+
 static int open_failed(const struct disk_config *config, int code, struct error *err)
 {
 	const char *path = config->path;
@@ -49,7 +56,7 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 		return error_setx(err, code,
 				  "disk '%s': the host itself uses this device (is it mounted?)",
 				  path);
-	if (!config->readonly && (code == EACCES || code == EPERM || code == EROFS))
+	if (!only_reads(config) && (code == EACCES || code == EPERM || code == EROFS))
 		return error_set(err, code,
 				 "disk '%s': cannot open for writing ('readonly' needs only "
 				 "reading)",
@@ -60,7 +67,7 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 static int open_image(struct block_backend *be, const struct disk_config *config,
 		      const struct blk_opener *by, struct error *err)
 {
-	const int flags = config->readonly ? O_RDONLY : O_RDWR;
+	const int flags = only_reads(config) ? O_RDONLY : O_RDWR;
 	mode_t kind = 0;
 
 	be->fd = by ? by->open(by->opaque, config->path, flags, &kind)
@@ -84,14 +91,15 @@ static int identify(struct block_backend *be, const struct disk_config *config, 
 static int lock_image(const struct block_backend *be, const struct disk_config *config,
 		      struct error *err)
 {
-	const int ret = blk_image_lock(be->fd, !config->readonly);
+	const int ret = blk_image_lock(be->fd, !only_reads(config));
 
 	if (ret == -EAGAIN)
 		return error_setx(err, EAGAIN,
 				  "image '%s' is locked by another process (mvmm or QEMU): %s",
 				  config->path,
-				  config->readonly ? "it is being written"
-						   : "it is in use, and writers share with nobody");
+				  only_reads(config)
+					  ? "it is being written"
+					  : "it is in use, and writers share with nobody");
 	if (ret)
 		log_warn("disk '%s': cannot be locked (%s); nothing keeps others from writing it",
 			 config->path, strerror(-ret));
@@ -155,13 +163,12 @@ static void warn_of_format(const struct block_backend *be, const struct disk_con
 }
 
 /* What statx() says about direct I/O (Linux 6.1). False: it says nothing. */
-static bool ask_alignment(struct block_backend *be, uint32_t *mem, uint32_t *offset)
+static bool ask_alignment(int fd, uint32_t *mem, uint32_t *offset)
 {
 #ifdef STATX_DIOALIGN
 	struct statx stx;
 
-	if (statx(be->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) ||
-	    !(stx.stx_mask & STATX_DIOALIGN))
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) || !(stx.stx_mask & STATX_DIOALIGN))
 		return false;
 	*mem = stx.stx_dio_mem_align;
 	*offset = stx.stx_dio_offset_align;
@@ -172,12 +179,12 @@ static bool ask_alignment(struct block_backend *be, uint32_t *mem, uint32_t *off
 }
 
 /* The smallest read that works tells; also whether O_DIRECT works at all. */
-static int try_alignment(struct block_backend *be, uint32_t *mem, uint32_t *offset)
+static int try_alignment(int fd, uint32_t *mem, uint32_t *offset)
 {
 	_Alignas(MAX_ALIGN) uint8_t buf[MAX_ALIGN];
 
 	for (uint32_t align = BLK_SECTOR_SIZE; align <= MAX_ALIGN; align *= 2) {
-		if (pread(be->fd, buf, align, 0) >= 0) {
+		if (pread(fd, buf, align, 0) >= 0) {
 			*mem = *offset = align;
 			return 0;
 		}
@@ -196,32 +203,50 @@ static int set_direct(int fd, bool on)
 	return 0;
 }
 
-/* Switches to O_DIRECT, or stays buffered and says why not: -errno, -ERANGE when the host needs
- * larger blocks than the guest has. */
-static int go_direct(struct block_backend *be)
+static int file_goes_direct(int fd, uint32_t *mem, uint32_t *offset)
 {
-	uint32_t mem = 0, offset = 0;
-	int ret;
+	const int ret = set_direct(fd, true);
 
-	ret = set_direct(be->fd, true);
 	if (ret)
 		return ret;
-	if (!ask_alignment(be, &mem, &offset))
-		ret = try_alignment(be, &mem, &offset);
-	else if (!offset)
-		ret = -EINVAL; /* statx()'s way of saying no */
-	if (offset < be->offset_align)
-		offset = be->offset_align;
-	if (!ret && offset > be->block_size)
-		ret = -ERANGE;
-	if (ret) {
-		set_direct(be->fd, false);
+	if (!ask_alignment(fd, mem, offset))
+		return try_alignment(fd, mem, offset);
+	return *offset ? 0 : -EINVAL; /* statx()'s way of saying no */
+}
+
+/* One more file, whose blocks and buffers the disk's must suit. */
+static int add_direct(struct block_backend *be, int fd)
+{
+	uint32_t mem = 0, offset = 0;
+	const int ret = file_goes_direct(fd, &mem, &offset);
+
+	if (ret)
 		return ret;
-	}
-	be->direct = true;
-	be->mem_align = mem ? mem : 1;
-	be->offset_align = offset;
+	if (mem > be->mem_align)
+		be->mem_align = mem;
+	if (offset > be->offset_align)
+		be->offset_align = offset;
 	return 0;
+}
+
+/* Switches to O_DIRECT, or stays buffered and says why not: -errno, -ERANGE when the host needs
+ * larger blocks than the guest has. With an overlay: both files, or neither. */
+static int go_direct(struct block_backend *be)
+{
+	int ret = add_direct(be, be->fd);
+
+	if (!ret && be->overlay)
+		ret = add_direct(be, be->overlay->base_fd);
+	if (!ret && be->offset_align > be->block_size)
+		ret = -ERANGE;
+	be->direct = !ret;
+	if (!ret)
+		return 0;
+	set_direct(be->fd, false);
+	if (be->overlay)
+		set_direct(be->overlay->base_fd, false);
+	be->mem_align = be->offset_align = 1;
+	return ret;
 }
 
 /* What the user named of cache= and aio= is done or refused, never replaced. */
@@ -273,6 +298,29 @@ static bool probe_discard(const struct block_backend *be)
 	return !fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, MAX_ALIGN);
 }
 
+/* Puts the file that is written before the image; from here on `fd` is that file's. */
+static int add_overlay(struct block_backend *be, const struct disk_config *config,
+		       const struct blk_opener *by, struct error *err)
+{
+	struct error why;
+	const int fd = blk_overlay_file(config->overlay_dir, be->size, by, &why);
+	struct stat st;
+	int ret;
+
+	if (fd < 0)
+		return error_setx(err, -fd, "disk '%s': %s", config->path, why.text);
+	ret = blk_overlay_create(&be->overlay, be->fd, be->size);
+	if (ret) {
+		close(fd);
+		return error_set(err, -ret, "disk '%s': no memory for an overlay", config->path);
+	}
+	be->fd = fd;
+	be->block_device = false;
+	if (!fstat(fd, &st) && st.st_blksize > (blksize_t)be->physical_block_size)
+		be->physical_block_size = MAX_ALIGN;
+	return 0;
+}
+
 int block_backend_open_by(struct block_backend *be, const struct disk_config *config,
 			  const struct blk_opener *by, struct error *err)
 {
@@ -292,17 +340,21 @@ int block_backend_open_by(struct block_backend *be, const struct disk_config *co
 	if (!ret)
 		ret = probe_kind(be, config, err);
 	if (ret)
-		goto err_fd;
+		goto err_files;
 	warn_of_format(be, config);
-	ret = choose_engine(be, config, err);
+	ret = config->overlay ? add_overlay(be, config, by, err) : 0;
+	if (!ret)
+		ret = choose_engine(be, config, err);
 	if (ret)
-		goto err_fd;
+		goto err_files;
 	if (!be->direct)
 		be->offset_align = 1;
+	if (be->overlay && be->offset_align > be->overlay->align)
+		be->overlay->align = be->offset_align;
 	be->can_discard = probe_discard(be);
 	return 0;
-err_fd:
-	close(be->fd);
+err_files:
+	block_backend_close(be);
 	return ret;
 }
 
@@ -315,4 +367,6 @@ int block_backend_open(struct block_backend *be, const struct disk_config *confi
 void block_backend_close(const struct block_backend *be)
 {
 	close(be->fd);
+	if (be->overlay)
+		blk_overlay_destroy(be->overlay);
 }

@@ -13,8 +13,10 @@
 #include "virtio/blk/opener.h"
 #include "vmm/error.h"
 
+struct blk_overlay;
+
 struct block_backend {
-	int fd;
+	int fd; /* with an overlay its file, and all below is about what the two have in common */
 	bool readonly;
 	bool direct; /* O_DIRECT is in force */
 	bool block_device;
@@ -27,15 +29,19 @@ struct block_backend {
 	uint32_t physical_block_size; /* what the host writes at once; 2^n times block_size */
 	uint32_t optimal_io_size;     /* bytes, 0: not known */
 	bool can_discard;	      /* FALLOC_FL_PUNCH_HOLE or BLKDISCARD */
-	/* Identity, to refuse an image given twice; a device node's is the device's. Known also of one
+	/* Identity, to refuse an image given twice; a device node's is the device's,
+	 * an overlay's the base's. Known also of one
 	 * that could not be locked. */
 	uint64_t dev, ino;
+	struct blk_overlay *overlay; /* NULL: none; owned */
 };
 
 /*
  * Opens, locks (QEMU's byte scheme: lock.h), probes. Falls back from cache=none,aio=native to
  * cache=writeback,aio=threads where O_DIRECT is not to be had, with one line of notice; refuses
- * when the user asked for it by name. Warns of qcow2 magic and of a hidden tail.
+ * when the user asked for it by name. Warns of qcow2 magic and of a hidden tail. With an overlay the
+ * image is only read and shared with all who only read it; both files are used in the same way, the
+ * better one that both allow.
  */
 int block_backend_open(struct block_backend *be, const struct disk_config *config,
 		       struct error *err);

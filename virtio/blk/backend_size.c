@@ -37,6 +37,9 @@ int block_backend_check_size(const struct block_backend *be, const char *path, u
 	if (be->readonly)
 		return error_setx(err, EROFS, "disk '%s': is read-only and only follows its file",
 				  path);
+	if (be->overlay)
+		return error_setx(err, EINVAL, "disk '%s': has an overlay and keeps its size",
+				  path);
 	if (be->block_device)
 		return error_setx(err, EINVAL,
 				  "disk '%s': is a block device and only follows its size", path);

@@ -10,7 +10,7 @@
 int block_backend_probe_size(const struct block_backend *be, const char *path, uint64_t *bytes,
 			     struct error *err);
 
-/* Whether the image may be made that large: -EROFS, or -EINVAL (a device, an odd size). */
+/* Whether the image may be made that large: -EROFS, or -EINVAL (a device, an overlay, an odd size). */
 int block_backend_check_size(const struct block_backend *be, const char *path, uint64_t bytes,
 			     struct error *err);
 

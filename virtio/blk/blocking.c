@@ -17,6 +17,12 @@
 #include <unistd.h>
 
 #include "virtio/blk/iov.h"
+#include "virtio/blk/overlay.h"
+
+static int file_of(const struct blk_request *req, const struct block_backend *be)
+{
+	return req->from_base ? be->overlay->base_fd : be->fd;
+}
 
 /* One call's worth of a READ or WRITE, retried for EINTR only. End of file is an error: the guest
  * must not take what its buffer held before for data (a file cut short while we run). */
@@ -53,13 +59,14 @@ static ssize_t transfer_bounced(const struct blk_request *req, int fd, void *bou
 static int execute_rw(struct blk_request *req, const struct block_backend *be, void *bounce)
 {
 	const bool direct = !be->direct || blk_request_aligned(req, be);
+	const int fd = file_of(req, be);
 	ssize_t ret;
 
 	while (req->len) {
 		if (direct)
-			ret = transfer(req, be->fd, req->iov, req->nseg);
+			ret = transfer(req, fd, req->iov, req->nseg);
 		else
-			ret = transfer_bounced(req, be->fd, bounce);
+			ret = transfer_bounced(req, fd, bounce);
 		if (ret < 0)
 			return ret;
 		blk_request_advance(req, ret);
@@ -185,7 +192,7 @@ int blk_blocking_execute(struct blk_request *req, const struct block_backend *be
 
 ssize_t blk_blocking_read_cached(const struct blk_request *req, const struct block_backend *be)
 {
-	const ssize_t ret = preadv2(be->fd, req->iov, req->nseg, req->offset, RWF_NOWAIT);
+	const ssize_t ret = preadv2(file_of(req, be), req->iov, req->nseg, req->offset, RWF_NOWAIT);
 
 	return ret < 0 ? -errno : ret;
 }

@@ -42,6 +42,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 
 	dp->be = config->backend;
 	dp->size = config->backend->size;
+	dp->overlay = config->backend->overlay;
 	dp->mem = config->mem;
 	dp->nqueues = config->nqueues;
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;
@@ -130,7 +131,7 @@ static int create_engines(struct blk_dataplane *dp, const struct blk_dataplane_c
 	int ret;
 
 	if (dp->native) {
-		ret = blk_aio_init(&dp->aio, dp->be->fd, dp->depth, err);
+		ret = blk_aio_init(&dp->aio, dp->be, dp->depth, err);
 		if (ret)
 			return is_refusal(ret) ? -EOPNOTSUPP : ret;
 	}

@@ -80,10 +80,14 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
 	if (dp->job)
 		dataplane_job_write_ended(dp, req);
-	if (!error)
-		complete(dp, req, VIRTIO_BLK_S_OK);
-	else if (!dataplane_keep_failed(dp, req, error))
-		fail(dp, req, error);
+	if (error) {
+		if (!dataplane_keep_failed(dp, req, error))
+			fail(dp, req, error);
+		return;
+	}
+	if (dp->overlay)
+		blk_overlay_landed(dp->overlay, req);
+	complete(dp, req, VIRTIO_BLK_S_OK);
 }
 
 /* Promises durability for more than its own data, or for that. */
@@ -94,12 +98,13 @@ static bool promises(const struct blk_request *req)
 	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
 }
 
-/* True when the READ is done; else what is left of it goes to a worker. */
+/* True when the READ, or this part of it, is done; else what is left goes to a worker. */
 static bool read_cached(struct blk_dataplane *dp, struct blk_request *req)
 {
 	ssize_t ret;
 
-	if (!dp->try_cached || req->op != BLK_OP_READ || req->len > CACHED_READ_MAX)
+	if (!dp->try_cached || req->op != BLK_OP_READ ||
+	    req->len + req->later_len > CACHED_READ_MAX)
 		return false;
 	ret = blk_blocking_read_cached(req, dp->be);
 	if (ret == -EOPNOTSUPP)
@@ -107,10 +112,7 @@ static bool read_cached(struct blk_dataplane *dp, struct blk_request *req)
 	if (ret <= 0)
 		return false;
 	blk_request_advance(req, ret);
-	if (req->len)
-		return false;
-	finish(dp, req, 0);
-	return true;
+	return !req->len;
 }
 
 static bool suits_native(const struct blk_dataplane *dp, const struct blk_request *req)
@@ -129,10 +131,19 @@ static bool suits_native(const struct blk_dataplane *dp, const struct blk_reques
 /* Gives a request, or what is left of one, to the engine that can do it. */
 static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 {
-	if (suits_native(dp, req))
-		blk_aio_queue(&dp->aio, req);
-	else if (!read_cached(dp, req))
-		blk_pool_queue(&dp->pool, req);
+	do {
+		if (dp->overlay)
+			blk_overlay_place(dp->overlay, req);
+		if (suits_native(dp, req)) {
+			blk_aio_queue(&dp->aio, req);
+			return;
+		}
+		if (!read_cached(dp, req)) {
+			blk_pool_queue(&dp->pool, req);
+			return;
+		}
+	} while (blk_request_next_part(req));
+	finish(dp, req, 0);
 }
 
 /*
@@ -402,7 +413,7 @@ static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 		return;
 	}
 	blk_request_advance(req, res);
-	if (req->len)
+	if (req->len || blk_request_next_part(req))
 		dispatch(dp, req);
 	else
 		finish(dp, req, 0);
@@ -430,7 +441,10 @@ static bool reap_pool(struct blk_dataplane *dp)
 		return false;
 	for (; req; req = next) {
 		next = req->next;
-		executed(dp, req, req->result);
+		if (!req->result && blk_request_next_part(req))
+			dispatch(dp, req);
+		else
+			executed(dp, req, req->result);
 	}
 	return true;
 }

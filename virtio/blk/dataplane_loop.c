@@ -172,7 +172,7 @@ static void sync_image(struct blk_dataplane *dp)
 {
 	int ret;
 
-	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE)
+	if (dp->be->readonly || dp->be->cache == DISK_CACHE_UNSAFE || dp->overlay)
 		return;
 	if (!may_be_dirty(dp) || dataplane_has_lost(dp))
 		return;

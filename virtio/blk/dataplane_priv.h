@@ -6,6 +6,7 @@
 #include "virtio/blk/aio_native.h"
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/dataplane.h"
+#include "virtio/blk/overlay.h"
 #include "virtio/blk/poller.h"
 #include "virtio/blk/request_list.h"
 #include "virtio/blk/throttle.h"
@@ -39,6 +40,7 @@ struct blk_flushes {
 struct blk_dataplane {
 	/* Main's until the thread starts, constant from then on. */
 	const struct block_backend *be;
+	struct blk_overlay *overlay; /* NULL: none; the thread's */
 	const struct guest_memory *mem;
 	int epoll_fd;
 	int timer_fd; /* a timerfd in the epoll set */

@@ -31,6 +31,8 @@ enum disk_on_error {
 struct disk_config {
 	char *path; /* owned */
 	bool readonly;
+	bool overlay;	      /* writes go to a file that is gone when the VM ends */
+	char *overlay_dir;    /* owned; where that is made, NULL: $TMPDIR or /var/tmp */
 	char serial[21];      /* 20 bytes and a NUL; empty: none */
 	int cache;	      /* enum disk_cache or DISK_AUTO */
 	int aio;	      /* enum disk_aio or DISK_AUTO */

@@ -68,7 +68,7 @@ struct blk_job_config {
 	const struct blk_hooks *hooks; /* copied; NULL: none */
 };
 
-/* Main. -EAGAIN: the host is out of AIO slots. */
+/* Main. -EAGAIN: the host is out of AIO slots. -EOPNOTSUPP: the source has an overlay. */
 int blk_job_create(struct blk_job **out, const struct blk_job_config *config, struct error *err);
 
 /* Once it has ended, or was never given away, or the disk's thread has ended. Main. */

@@ -8,17 +8,32 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define NEW_FILE_MODE 0666 /* less the umask */
+#define TEMP_MODE     0600
+
+/* The flag has O_DIRECTORY in it, so that old kernels fail instead of doing something else. */
+static bool is_temp(int flags)
+{
+	return (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+static mode_t mode_of(int flags)
+{
+	if (is_temp(flags))
+		return TEMP_MODE;
+	return flags & O_CREAT ? NEW_FILE_MODE : 0;
+}
 
 static int open_once(int dir, const char *path, uint64_t resolve, int flags)
 {
 	const struct open_how how = {
 		.flags = flags | O_CLOEXEC,
-		.mode = flags & O_CREAT ? NEW_FILE_MODE : 0,
+		.mode = mode_of(flags),
 		.resolve = resolve,
 	};
 	const long fd = resolve ? syscall(SYS_openat2, dir, path, &how, sizeof(how))
@@ -79,7 +94,7 @@ int blk_open_at(int dir, const char *path, uint64_t resolve, int flags, mode_t *
 	int ret;
 
 	*kind = 0;
-	if (flags & O_CREAT)
+	if (flags & O_CREAT || is_temp(flags))
 		return open_once(dir, path, resolve, flags | O_EXCL);
 	ret = look(dir, path, resolve, &st);
 	if (ret)

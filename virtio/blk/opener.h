@@ -11,7 +11,8 @@
 #include <sys/types.h>
 
 /*
- * open: `flags` are O_RDONLY or O_RDWR, and perhaps O_CREAT | O_EXCL. A block device to be written is
+ * open: `flags` are O_RDONLY or O_RDWR, and perhaps O_CREAT | O_EXCL; or O_RDWR | O_TMPFILE for a file
+ * without a name in the folder `path`, which can never be given one. A block device to be written is
  * opened with O_EXCL, which asks that the host has not mounted it. The descriptor (O_CLOEXEC), or
  * -errno; -EINVAL with a kind in *kind (S_IFMT bits): that is what it is.
  */

@@ -33,7 +33,8 @@ void blk_limits_init(struct blk_limits *limits, const struct block_backend *be, 
 	limits->size = size;
 	blk_limits_move(limits, be);
 	limits->readonly = be->readonly;
-	limits->volatile_cache = !be->readonly && be->cache != DISK_CACHE_UNSAFE;
+	/* An overlay ends with the VM: nothing of it need ever be durable. */
+	limits->volatile_cache = !be->readonly && be->cache != DISK_CACHE_UNSAFE && !be->overlay;
 	limits->discard = features & (1ULL << VIRTIO_BLK_F_DISCARD);
 	limits->write_zeroes = features & (1ULL << VIRTIO_BLK_F_WRITE_ZEROES);
 	memcpy(limits->id, serial, strnlen(serial, sizeof(limits->id)));
@@ -195,6 +196,7 @@ int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,
 	req->head = chain->head;
 	req->op = BLK_OP_OTHER;
 	req->total = 0;
+	req->later_len = 0;
 	req->written = 0;
 	req->nseg = 0;
 	req->status = iov_last_byte(chain->iov + chain->nreadable, chain->nwritable);
@@ -228,6 +230,38 @@ void blk_request_advance(struct blk_request *req, uint32_t n)
 	req->len -= n;
 	if (req->op == BLK_OP_READ)
 		req->written += n;
+}
+
+void blk_request_cut(struct blk_request *req, uint32_t n)
+{
+	struct blk_later *later = &req->later;
+	struct iovec *iov = req->iov;
+	unsigned nseg = req->nseg;
+	uint32_t keep = n;
+
+	for (; keep >= iov->iov_len; iov++, nseg--)
+		keep -= iov->iov_len;
+	*later = (struct blk_later){
+		.iov = iov,
+		.first = { (uint8_t *)iov->iov_base + keep, iov->iov_len - keep },
+		.nseg = nseg,
+	};
+	iov->iov_len = keep;
+	req->nseg = iov - req->iov + (keep != 0);
+	req->later_len = req->len - n;
+	req->len = n;
+}
+
+bool blk_request_next_part(struct blk_request *req)
+{
+	if (!req->later_len)
+		return false;
+	req->iov = req->later.iov;
+	req->iov[0] = req->later.first;
+	req->nseg = req->later.nseg;
+	req->len = req->later_len;
+	req->later_len = 0;
+	return true;
 }
 
 /*

@@ -57,6 +57,14 @@ struct blk_group {
 	unsigned nseg;
 };
 
+/* Where the buffers behind a part begin: entries of the request's own table, but for the first, of
+ * which the part may have had some. */
+struct blk_later {
+	struct iovec *iov;
+	struct iovec first;
+	uint16_t nseg;
+};
+
 /* The disk's, from a pool made at start; from pop to completion nobody else's. */
 struct blk_request {
 	struct iocb iocb;	  /* native engine; iocb.data is the request */
@@ -66,22 +74,25 @@ struct blk_request {
 	uint64_t in_len;	  /* writable bytes before the status */
 	uint64_t offset;	  /* in the image, bytes, where the rest of the I/O starts */
 	uint32_t total;		  /* bytes of READ or WRITE */
-	uint32_t len;		  /* of them still to do */
+	uint32_t len;		  /* of them still to do, or of the part that is being done */
+	uint32_t later_len;	  /* behind that part: see blk_request_cut() */
 	uint32_t written;	  /* bytes given to the guest, status apart */
 	int32_t result;		  /* a worker's: 0 or -errno */
 	const struct block_backend *be; /* for a worker, NULL: the pool's */
 	uint16_t head;
 	uint8_t queue;
-	uint8_t op;    /* enum blk_op */
-	bool durable;  /* WRITE: must be on stable storage when it completes */
-	bool silent;   /* its completion rings no eventfd: see aio_native.h */
-	bool alone;    /* must not be merged (again) */
-	uint16_t nseg; /* entries of iov or range */
+	uint8_t op;	/* enum blk_op */
+	bool durable;	/* WRITE: must be on stable storage when it completes */
+	bool silent;	/* its completion rings no eventfd: see aio_native.h */
+	bool alone;	/* must not be merged (again) */
+	bool from_base; /* READ: of the file below the overlay */
+	uint16_t nseg;	/* entries of iov or range */
 	union {
 		struct iovec *iov;	 /* READ, WRITE: the rest */
 		struct blk_range *range; /* DISCARD, WRITE_ZEROES */
 	};
 	struct iovec *spill; /* VIRTQ_MAX_CHAIN entries */
+	struct blk_later later;
 	struct blk_group group;
 	struct iovec inline_iov[BLK_INLINE_IOV];
 };
@@ -120,6 +131,16 @@ bool blk_request_fits(const struct blk_request *req, const struct blk_limits *li
 
 /* READ or WRITE: `n` more bytes, at most req->len, are done. */
 void blk_request_advance(struct blk_request *req, uint32_t n);
+
+/*
+ * READ: leaves all but the first `n` bytes, less than req->len, for later, so that an engine sees a
+ * shorter request. Not to be called again before the next part. A request in parts must be `alone`:
+ * its table may be the end of the spill table, which is where neighbours would be joined.
+ */
+void blk_request_cut(struct blk_request *req, uint32_t n);
+
+/* A part is done: turns to what was left for later. False: nothing was. */
+bool blk_request_next_part(struct blk_request *req);
 
 /* Writes the status byte. Returns the used length: see the definition. */
 uint32_t blk_request_finish(struct blk_request *req, uint8_t status);

@@ -333,6 +333,11 @@ static bool same_image(const char *a, const char *b)
 	return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
+static bool writes(const struct disk_config *disk)
+{
+	return !disk->readonly && !disk->overlay;
+}
+
 int machine_check_images(const struct run_options *opt, struct error *err)
 {
 	for (unsigned i = 1; i < opt->ndisks; i++) {
@@ -341,10 +346,11 @@ int machine_check_images(const struct run_options *opt, struct error *err)
 		for (unsigned j = 0; j < i; j++) {
 			const struct disk_config *b = &opt->disk[j];
 
-			if ((!a->readonly || !b->readonly) && same_image(a->path, b->path))
+			if ((writes(a) || writes(b)) && same_image(a->path, b->path))
 				return error_setx(err, EBUSY,
 						  "disk '%s': the same image as disk '%s'; only "
-						  "readonly disks may share one",
+						  "disks that are readonly or have an overlay may "
+						  "share one",
 						  a->path, b->path);
 		}
 	}
