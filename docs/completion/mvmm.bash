@@ -11,8 +11,8 @@ _mvmm_disk() {
 	fi
 	head=${cur%,*},
 	words="readonly serial= cache=none cache=writeback cache=unsafe aio=native aio=threads
-		queues= queue-size= aio-depth= poll-max-us= block-size=512 block-size=4096 cpu= group=
-		on-error=report on-error=stop on-error=enospc"
+		overlay=temp overlay=temp: queues= queue-size= aio-depth= poll-max-us= block-size=512 block-size=4096 cpu=
+		group= on-error=report on-error=stop on-error=enospc"
 	for limit in iops iops-rd iops-wr bps bps-rd bps-wr; do
 		words+=" $limit= $limit-max= $limit-max-length="
 	done

@@ -140,6 +140,8 @@ static void check_disk(const struct disk_config *disk)
 		   disk->block_size);
 	fuzz_check(disk->on_error >= DISK_ON_ERROR_REPORT && disk->on_error <= DISK_ON_ERROR_ENOSPC,
 		   "on-error");
+	fuzz_check(!disk->overlay || !disk->readonly, "an overlay for reading");
+	fuzz_check(!disk->overlay_dir || (disk->overlay && disk->overlay_dir[0]), "overlay");
 	fuzz_check(disk->cpu >= -1 && disk->cpu < 1024, "cpu %d", disk->cpu);
 	fuzz_check(memchr(disk->group, '\0', sizeof(disk->group)), "a group without an end");
 	for (unsigned i = 0; i < THROTTLE_KINDS; i++) {
@@ -188,7 +190,8 @@ static void check_round_trip(const struct disk_config *disk)
 {
 	static const char *const cache[] = { "none", "writeback", "unsafe" };
 	static const char *const aio[] = { "native", "threads" };
-	const size_t room = 2 * strlen(disk->path) + 1400;
+	const char *dir = disk->overlay_dir ? disk->overlay_dir : "";
+	const size_t room = 2 * strlen(disk->path) + 2 * strlen(dir) + 1400;
 	char *text = malloc(room), *to = put_doubled(text, disk->path);
 	struct disk_config again;
 	struct error err;
@@ -204,6 +207,8 @@ static void check_round_trip(const struct disk_config *disk)
 		to += sprintf(to, ",cache=%s", cache[disk->cache]);
 	if (disk->aio != DISK_AUTO)
 		to += sprintf(to, ",aio=%s", aio[disk->aio]);
+	if (disk->overlay)
+		to = put_doubled(to + sprintf(to, ",overlay=temp%s", dir[0] ? ":" : ""), dir);
 	if (disk->queues)
 		to += sprintf(to, ",queues=%u", disk->queues);
 	if (disk->cpu >= 0)
@@ -216,7 +221,8 @@ static void check_round_trip(const struct disk_config *disk)
 			   again.readonly == disk->readonly && again.cache == disk->cache &&
 			   again.aio == disk->aio && again.queues == disk->queues &&
 			   again.queue_size == disk->queue_size &&
-			   again.aio_depth == disk->aio_depth &&
+			   again.aio_depth == disk->aio_depth && again.overlay == disk->overlay &&
+			   !strcmp(again.overlay_dir ? again.overlay_dir : "", dir) &&
 			   again.block_size == disk->block_size &&
 			   again.on_error == disk->on_error &&
 			   again.poll_max_us == disk->poll_max_us && again.cpu == disk->cpu &&

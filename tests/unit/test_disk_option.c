@@ -119,6 +119,26 @@ static void every_limit_has_its_keys(void **state)
 	}
 }
 
+static void an_overlay_may_name_its_place(void **state)
+{
+	struct disk_config disk = parse("a");
+
+	assert_false(disk.overlay);
+	disk_config_free(&disk);
+	disk = parse("a,overlay=temp");
+	assert_true(disk.overlay);
+	assert_null(disk.overlay_dir);
+	disk_config_free(&disk);
+	disk = parse("a,overlay=temp:/x,,y:z,overlay=temp:/scratch");
+	assert_true(disk.overlay);
+	assert_string_equal(disk.overlay_dir, "/scratch");
+	disk_config_free(&disk);
+	assert_null(disk.overlay_dir);
+	disk = parse("a,readonly=off,overlay=temp:/x,,y:z");
+	assert_string_equal(disk.overlay_dir, "/x,y:z");
+	disk_config_free(&disk);
+}
+
 static void doubled_commas_are_one_comma(void **state)
 {
 	struct disk_config disk = parse(",,a,,b,,,serial=x,,y,readonly=on");
@@ -172,6 +192,13 @@ static void bad_values_are_refused_by_name(void **state)
 		{ "a,block-size=1024", { "block-size", "4096" } },
 		{ "a,on-error=ignore", { "on-error", "'ignore'", "enospc" } },
 		{ "a,on-error", { "on-error", "stop" } },
+		{ "a,overlay", { "overlay", "temp:DIR" } },
+		{ "a,overlay=", { "overlay", "temp:DIR" } },
+		{ "a,overlay=temporary", { "overlay", "'temporary'" } },
+		{ "a,overlay=temp:", { "overlay", "'temp:'" } },
+		{ "a,overlay=b.img", { "overlay", "'b.img'" } },
+		{ "a,readonly,overlay=temp", { "readonly", "overlay" } },
+		{ "a,overlay=temp:/x,readonly", { "readonly", "overlay" } },
 		{ "a,cpu=-1", { "cpu", "'-1'" } },
 		{ "a,cpu=1024", { "cpu", "1023" } },
 		{ "a,cache=writeback,aio=native", { "native", "cache=none" } },
@@ -214,6 +241,7 @@ int main(void)
 		cmocka_unit_test(a_disk_that_stops_needs_a_control_socket),
 		cmocka_unit_test(limits_are_stored),
 		cmocka_unit_test(every_limit_has_its_keys),
+		cmocka_unit_test(an_overlay_may_name_its_place),
 		cmocka_unit_test(doubled_commas_are_one_comma),
 		cmocka_unit_test(readonly_can_be_switched_off),
 		cmocka_unit_test(a_serial_holds_twenty_bytes),

@@ -106,6 +106,23 @@ static int set_on_error(struct disk_config *disk, const char *value)
 	return set_choice(value, disk_on_error_names, &disk->on_error);
 }
 
+static int set_overlay(struct disk_config *disk, const char *value)
+{
+	char *dir = NULL;
+
+	if (strncmp(value, "temp", 4) || (value[4] && (value[4] != ':' || !value[5])))
+		return -EINVAL;
+	if (value[4]) {
+		dir = strdup(value + 5);
+		if (!dir)
+			return -ENOMEM;
+	}
+	free(disk->overlay_dir);
+	disk->overlay_dir = dir;
+	disk->overlay = true;
+	return 0;
+}
+
 static int set_queues(struct disk_config *disk, const char *value)
 {
 	return set_unsigned(value, 1, MAX_QUEUES, &disk->queues);
@@ -169,6 +186,7 @@ static const struct disk_key disk_keys[] = {
 	{ "serial", "1 to 20 printable characters", false, set_serial },
 	{ "cache", "none, writeback, unsafe", false, set_cache },
 	{ "aio", "native, threads", false, set_aio },
+	{ "overlay", "temp, temp:DIR", false, set_overlay },
 	{ "queues", "1 to 63", false, set_queues },
 	{ "queue-size", "a power of two, 4 to 1024", false, set_queue_size },
 	{ "aio-depth", "1 to 256", false, set_aio_depth },
@@ -233,7 +251,8 @@ static int set_field(struct disk_config *disk, char *field, const char *text, st
 	if (!key)
 		return error_setx(err, EINVAL,
 				  "--disk '%s': unknown key '%s' (known: readonly, serial, cache, "
-				  "aio, queues, queue-size, aio-depth, poll-max-us, block-size, "
+				  "aio, overlay, queues, queue-size, aio-depth, poll-max-us, "
+				  "block-size, "
 				  "on-error, cpu, iops, bps, ..., group)",
 				  text, field);
 	if (!value && !key->flag)
@@ -254,6 +273,16 @@ static int check_engine(const struct disk_config *disk, const char *text, struct
 	return error_setx(err, EINVAL, "--disk '%s': aio 'native' goes with cache=none only", text);
 }
 
+static int check_overlay(const struct disk_config *disk, const char *text, struct error *err)
+{
+	if (!disk->overlay || !disk->readonly)
+		return 0;
+	return error_setx(err, EINVAL,
+			  "--disk '%s': readonly leaves an overlay nothing to take; give one of "
+			  "them",
+			  text);
+}
+
 static int parse_fields(char *copy, const char *text, struct disk_config *disk, struct error *err)
 {
 	char *rest = copy;
@@ -272,7 +301,8 @@ static int parse_fields(char *copy, const char *text, struct disk_config *disk, 
 	}
 	if (throttle_option_check(&disk->limits, &why))
 		return error_setx(err, EINVAL, "--disk '%s': %s", text, why.text);
-	return check_engine(disk, text, err);
+	ret = check_engine(disk, text, err);
+	return ret ? ret : check_overlay(disk, text, err);
 }
 
 int disk_option_parse(const char *text, struct disk_config *disk, struct error *err)
@@ -310,5 +340,7 @@ int disk_option_check_control(const struct disk_config *disk, const char *contro
 void disk_config_free(struct disk_config *disk)
 {
 	free(disk->path);
+	free(disk->overlay_dir);
 	disk->path = NULL;
+	disk->overlay_dir = NULL;
 }

@@ -14,13 +14,14 @@
 	"serial=TEXT       up to 20 characters\n"                                                  \
 	"cache=MODE        none (O_DIRECT), writeback, unsafe\n"                                   \
 	"aio=ENGINE        native (Linux AIO), threads\n"                                          \
+	"overlay=temp[:DIR] only reads the image; writes end with VM\n"                            \
 	"queues=N          default: vCPUs, at most 4\n"                                            \
 	"queue-size=N      power of two, default 256\n"                                            \
 	"aio-depth=N       requests in flight, default 128\n"                                      \
 	"poll-max-us=N     time to poll before sleeping, default 50\n"                             \
 	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
-	"on-error=WHAT     the host fails I/O: report (default) it to the guest,\n"                \
-	"                  stop until resumed, enospc: stop if there is no space\n"                \
+	"on-error=WHAT     report (default), stop, enospc: stop if\n"                              \
+	"                  there is no space\n"                                                    \
 	"cpu=N             host CPU for the disk's thread\n" THROTTLE_OPTION_HELP                  \
 	"Write a comma inside PATH or a value twice."
 

@@ -64,6 +64,9 @@ static void print_disk(const struct machine *m, const struct machine_disk *disk,
 		number_format_size(be->size, size), be->readonly ? " readonly" : "",
 		cache[be->cache], aio[be->aio], disk->blk.dev.nqueues, config->queue_size,
 		config->aio_depth, be->block_size);
+	if (config->overlay)
+		fprintf(out, ",overlay=temp%s%s", config->overlay_dir ? ":" : "",
+			config->overlay_dir ? config->overlay_dir : "");
 	if (config->serial[0])
 		fprintf(out, ",serial=%s", config->serial);
 	print_limits(&disk->blk, out);
