@@ -42,8 +42,8 @@ struct blk_pool {
 	/* Requests done: a stack, pushed by workers, taken whole by the disk's thread. */
 	_Atomic(struct blk_request *) done;
 
-	pthread_mutex_t sync_lock;    /* the workers': one at a time makes buffered data durable */
-	bool sync_failed;	      /* under it: pages were lost, and no later sync is honest */
+	pthread_mutex_t sync_lock; /* the workers': one at a time makes buffered data durable */
+	bool sync_failed;	   /* under it: pages were lost, and no later sync is honest */
 
 	void *bounce; /* all workers', one mapping */
 	size_t bounce_size;
