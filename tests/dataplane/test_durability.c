@@ -18,15 +18,15 @@
 /* Read and written by the disk's threads, too. */
 static struct {
 	pthread_mutex_t lock;
-	_Atomic bool hold;   /* syncs and durable writes do not get on */
-	_Atomic int waiting; /* of them, the workers' */
-	_Atomic int fail;    /* so many syncs fail */
-	_Atomic int refuse;  /* so many FDSYNCs are not even taken: ENOMEM */
-	_Atomic int fdsyncs; /* IO_CMD_FDSYNC seen */
-	_Atomic int syncs;   /* fdatasync() seen */
-	_Atomic int durable; /* writes with RWF_DSYNC seen */
-	io_context_t ctx;    /* under `lock`, as are these: what is held of Linux AIO */
-	struct iocb *held[64];
+	_Atomic bool hold;    /* syncs and durable writes do not get on */
+	_Atomic int waiting;  /* of them, the workers' */
+	_Atomic int fail;     /* so many syncs fail */
+	_Atomic int refuse;   /* so many FDSYNCs are not even taken: ENOMEM */
+	_Atomic int fdsyncs;  /* IO_CMD_FDSYNC seen */
+	_Atomic int syncs;    /* fdatasync() seen */
+	_Atomic int durable;  /* writes with RWF_DSYNC seen */
+	io_context_t ctx;     /* under `lock`, as are these: what is held of Linux AIO */
+	struct iocb held[64]; /* copies: the disk's own belong to its thread */
 	unsigned nheld;
 } storage = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -84,7 +84,7 @@ static int submit_one(io_context_t ctx, struct iocb *iocb)
 	pthread_mutex_lock(&storage.lock);
 	if (storage.hold && is_sync(iocb)) {
 		storage.ctx = ctx;
-		storage.held[storage.nheld++] = iocb;
+		storage.held[storage.nheld++] = *iocb;
 	} else {
 		spoil(iocb);
 		ret = really_submit(ctx, 1, &iocb);
@@ -155,8 +155,10 @@ static void release(void)
 	pthread_mutex_lock(&storage.lock);
 	storage.hold = false;
 	for (unsigned i = 0; i < storage.nheld; i++) {
-		spoil(storage.held[i]);
-		assert_int_equal(really_submit(storage.ctx, 1, &storage.held[i]), 1);
+		struct iocb *iocb = &storage.held[i];
+
+		spoil(iocb);
+		assert_int_equal(really_submit(storage.ctx, 1, &iocb), 1);
 	}
 	storage.nheld = 0;
 	pthread_mutex_unlock(&storage.lock);
