@@ -247,7 +247,7 @@ demo:
 .PHONY: lint
 lint:
 	@scripts/deps test
-	@tests/run -t 300 scripts/lint
+	@tests/run -t 1200 scripts/lint
 
 .PHONY: format
 format:
@@ -293,7 +293,7 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
-		-t 300 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
+		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
 		tests/sandbox/run $(faults) \
 		-t 1800 tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
