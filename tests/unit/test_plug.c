@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_blk.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/dataplane/slow.h"
 #include "tests/unit/fake_driver.h"
 #include "tests/unit/fake_kvm.h"
 #include "vmm/cli/clock.h"
@@ -32,7 +34,7 @@
 #define ROUNDS	 20
 #define PATIENCE 20000 /* ms */
 
-struct rig {
+struct plug_rig {
 	char dir[64];
 	struct machine m;
 	struct run_options opt;
@@ -60,7 +62,7 @@ static unsigned descriptors(void)
 	return n;
 }
 
-static const char *image(struct rig *rig, const char *name)
+static const char *image(struct plug_rig *rig, const char *name)
 {
 	static char path[128];
 	int fd;
@@ -72,7 +74,7 @@ static const char *image(struct rig *rig, const char *name)
 	return path;
 }
 
-static int start_broker(struct rig *rig)
+static int start_broker(struct plug_rig *rig)
 {
 	struct broker_config config = { .sandbox = SANDBOX_OFF };
 	struct allow allow;
@@ -87,7 +89,7 @@ static int start_broker(struct rig *rig)
 
 static int setup(void **state)
 {
-	struct rig *rig = calloc(1, sizeof(*rig));
+	struct plug_rig *rig = calloc(1, sizeof(*rig));
 	struct machine *m = &rig->m;
 	struct vm *vm = &m->vm;
 
@@ -99,7 +101,7 @@ static int setup(void **state)
 	vm->fd = vm->kvm_fd = VM_FD;
 	vm->stop_fd = eventfd(0, EFD_NONBLOCK);
 	vm->event_fd = eventfd(0, EFD_NONBLOCK);
-	fake_guest_init(&rig->guest, 0, 1 << 20);
+	fake_guest_init(&rig->guest, 0x100000, 4 << 20);
 	vm->mem = rig->guest.mem;
 	assert_int_equal(irq_router_init(&vm->irq, VM_FD, NULL), 0);
 	assert_int_equal(pci_bus_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, X86_PCI_BAR_BASE,
@@ -118,7 +120,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	struct machine *m = &rig->m;
 	char command[128];
 
@@ -143,7 +145,7 @@ static int teardown(void **state)
 
 static void added(void *opaque, struct machine_disk *disk, int ret, const struct error *err)
 {
-	struct rig *rig = opaque;
+	struct plug_rig *rig = opaque;
 
 	rig->added = true;
 	rig->disk = disk;
@@ -154,10 +156,10 @@ static void added(void *opaque, struct machine_disk *disk, int ret, const struct
 
 static void removed(void *opaque)
 {
-	((struct rig *)opaque)->removed++;
+	((struct plug_rig *)opaque)->removed++;
 }
 
-static int begin_add(struct rig *rig, const char *text)
+static int begin_add(struct plug_rig *rig, const char *text)
 {
 	const struct plug_adder adder = { added, rig };
 	struct disk_config config;
@@ -168,7 +170,7 @@ static int begin_add(struct rig *rig, const char *text)
 	return plug_add(&rig->m.plug, &config, &adder, &rig->err);
 }
 
-static int add(struct rig *rig, const char *text)
+static int add(struct plug_rig *rig, const char *text)
 {
 	const int ret = begin_add(rig, text);
 
@@ -177,7 +179,7 @@ static int add(struct rig *rig, const char *text)
 	return ret ? ret : rig->ret;
 }
 
-static void expect_refused(struct rig *rig, const char *text, int ret, const char *why)
+static void expect_refused(struct plug_rig *rig, const char *text, int ret, const char *why)
 {
 	const unsigned before = descriptors();
 
@@ -187,7 +189,7 @@ static void expect_refused(struct rig *rig, const char *text, int ret, const cha
 	assert_int_equal(descriptors(), before);
 }
 
-static int take_out(struct rig *rig, struct machine_disk *disk, int64_t force_ms)
+static int take_out(struct plug_rig *rig, struct machine_disk *disk, int64_t force_ms)
 {
 	const struct plug_waiter waiter = { removed, rig };
 
@@ -198,7 +200,7 @@ static void expired(void *opaque)
 {
 }
 
-static void run_until(struct rig *rig, unsigned times)
+static void run_until(struct plug_rig *rig, unsigned times)
 {
 	struct loop_timer tick = { .expired = expired };
 	const uint64_t end = clock_ms() + PATIENCE;
@@ -213,7 +215,7 @@ static void run_until(struct rig *rig, unsigned times)
 
 /* ---- the guest ------------------------------------------------------------------------------- */
 
-static uint32_t in(struct rig *rig, unsigned reg)
+static uint32_t in(struct plug_rig *rig, unsigned reg)
 {
 	uint32_t value = 0;
 
@@ -221,12 +223,12 @@ static uint32_t in(struct rig *rig, unsigned reg)
 	return value;
 }
 
-static void eject(struct rig *rig, uint32_t slots)
+static void eject(struct plug_rig *rig, uint32_t slots)
 {
 	bus_write(&rig->m.vm.pio, PORT + HOTPLUG_EJECT, &slots, 4);
 }
 
-static uint32_t config(struct rig *rig, unsigned slot)
+static uint32_t config(struct plug_rig *rig, unsigned slot)
 {
 	uint32_t value = 0;
 
@@ -234,7 +236,7 @@ static uint32_t config(struct rig *rig, unsigned slot)
 	return value;
 }
 
-static void decode(struct rig *rig, unsigned slot, uint32_t bar)
+static void decode(struct plug_rig *rig, unsigned slot, uint32_t bar)
 {
 	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 
@@ -246,7 +248,7 @@ static void decode(struct rig *rig, unsigned slot, uint32_t bar)
 
 static void a_disk_comes_and_goes(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	unsigned before;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -274,7 +276,7 @@ static void a_disk_comes_and_goes(void **state)
 
 static void names_and_slots_are_the_first_that_are_free(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	struct machine_disk *b;
 
 	assert_int_equal(add(rig, image(rig, "a.img")), 0);
@@ -293,7 +295,7 @@ static void names_and_slots_are_the_first_that_are_free(void **state)
 
 static void what_cannot_be_is_refused_and_leaves_nothing(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	char text[160];
 
 	assert_int_equal(add(rig, strcat(strcpy(text, image(rig, "a.img")), ",serial=one")), 0);
@@ -314,7 +316,7 @@ static void what_cannot_be_is_refused_and_leaves_nothing(void **state)
 
 static void readonly_disks_may_share_an_image(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	char text[160];
 
 	strcat(strcpy(text, image(rig, "a.img")), ",readonly");
@@ -325,7 +327,7 @@ static void readonly_disks_may_share_an_image(void **state)
 
 static void one_comes_at_a_time(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 
 	assert_int_equal(begin_add(rig, image(rig, "a.img")), 0);
 	assert_int_equal(begin_add(rig, image(rig, "b.img")), -EBUSY);
@@ -338,7 +340,7 @@ static void one_comes_at_a_time(void **state)
 
 static void a_guest_that_does_not_listen_loses_it(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 
 	assert_int_equal(add(rig, image(rig, "a.img")), 0);
 	decode(rig, 1, BAR);
@@ -359,7 +361,7 @@ static void a_guest_that_does_not_listen_loses_it(void **state)
 
 static void it_may_be_asked_again_but_not_for_two(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 
 	assert_int_equal(add(rig, image(rig, "a.img")), 0);
 	assert_int_equal(take_out(rig, rig->disk, -1), 0);
@@ -374,7 +376,7 @@ static void it_may_be_asked_again_but_not_for_two(void **state)
 
 static void a_waiter_that_is_gone_is_not_called(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 
 	assert_int_equal(add(rig, image(rig, "a.img")), 0);
 	assert_int_equal(take_out(rig, rig->disk, -1), 0);
@@ -388,7 +390,7 @@ static void a_waiter_that_is_gone_is_not_called(void **state)
 /* Asked once more between the guest's word and main's: that is void for whoever gets the slot. */
 static void a_late_question_is_not_for_the_next(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 
 	assert_int_equal(add(rig, image(rig, "a.img")), 0);
 	assert_int_equal(take_out(rig, rig->disk, -1), 0);
@@ -403,11 +405,151 @@ static void a_late_question_is_not_for_the_next(void **state)
 	assert_int_equal(config(rig, 1), 0x10421af4);
 }
 
+/* ---- I/O ------------------------------------------------------------------------------------- */
+
+#define REQUESTS 128
+
+struct driver {
+	struct fake_queue queue;
+	gpa_t status[REQUESTS];
+	unsigned n;
+};
+
+/* To DRIVER_OK, with one queue. */
+static void drive(struct plug_rig *rig, struct machine_disk *disk, struct driver *drv)
+{
+	struct virtio_dev *dev = &disk->blk.dev;
+	const struct virtq_config *c = &drv->queue.config;
+	const uint64_t features = 1ULL << VIRTIO_F_VERSION_1;
+
+	drv->n = 0;
+	fake_queue_init(&drv->queue, &rig->guest, 512, features);
+	virtio_dev_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	virtio_dev_set_driver_features(dev, 1, features >> 32);
+	virtio_dev_set_status(dev, VIRTIO_CONFIG_S_FEATURES_OK);
+	virtio_dev_set_queue(dev, 0, VIRTQ_SIZE, c->size);
+	virtio_dev_set_queue(dev, 0, VIRTQ_DESC_LO, c->desc);
+	virtio_dev_set_queue(dev, 0, VIRTQ_AVAIL_LO, c->avail);
+	virtio_dev_set_queue(dev, 0, VIRTQ_USED_LO, c->used);
+	virtio_dev_set_queue(dev, 0, VIRTQ_READY, 1);
+	virtio_dev_set_status(dev, VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_false(virtio_dev_get_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
+static void read_sector(struct plug_rig *rig, struct driver *drv, uint64_t sector)
+{
+	const struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN, .sector = sector };
+	struct fake_buf buf[] = {
+		{ fake_guest_alloc(&rig->guest, sizeof(hdr), 16), sizeof(hdr), 0 },
+		{ fake_guest_alloc(&rig->guest, 512, 512), 512, VRING_DESC_F_WRITE },
+		{ fake_guest_alloc(&rig->guest, 1, 1), 1, VRING_DESC_F_WRITE },
+	};
+
+	memcpy(fake_guest_ptr(&rig->guest, buf[0].gpa), &hdr, sizeof(hdr));
+	*(uint8_t *)fake_guest_ptr(&rig->guest, buf[2].gpa) = 0xee;
+	drv->status[drv->n++] = buf[2].gpa;
+	assert_true(fake_queue_add(&drv->queue, buf, 3, 0) >= 0);
+}
+
+static void load(struct plug_rig *rig, struct machine_disk *disk, struct driver *drv)
+{
+	for (unsigned i = 0; i < REQUESTS; i++)
+		read_sector(rig, drv, 2 * i); /* no neighbours, which would be one */
+	if (fake_queue_publish(&drv->queue))
+		virtio_dev_kick(&disk->blk.dev, 0);
+}
+
+static unsigned answered(struct plug_rig *rig, const struct driver *drv)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < drv->n; i++)
+		n += *(uint8_t *)fake_guest_ptr(&rig->guest, drv->status[i]) == 0;
+	return n;
+}
+
+static void run_for(struct plug_rig *rig, unsigned ms)
+{
+	struct loop_timer tick = { .expired = expired };
+	const uint64_t end = clock_ms() + ms;
+
+	while (clock_ms() < end) {
+		loop_timer_set(&rig->loop, &tick, end);
+		loop_once(&rig->loop);
+	}
+	loop_timer_cancel(&rig->loop, &tick);
+}
+
+static unsigned held(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&slow.lock);
+	n = slow.n;
+	pthread_mutex_unlock(&slow.lock);
+	return n;
+}
+
+static struct machine_disk *add_loaded(struct plug_rig *rig, const char *text, struct driver *drv)
+{
+	assert_int_equal(add(rig, text), 0);
+	decode(rig, 1, BAR);
+	drive(rig, rig->disk, drv);
+	load(rig, rig->disk, drv);
+	return rig->disk;
+}
+
+static void what_is_in_flight_ends_before_anything_is_given_back(void **state)
+{
+	struct plug_rig *rig = *state;
+	struct machine_disk *disk;
+	struct fake_done done;
+	struct driver drv;
+	char text[160];
+
+	hold_io(true);
+	disk = add_loaded(rig, strcat(strcpy(text, image(rig, "a.img")), ",queue-size=512"), &drv);
+	if (disk->blk.backend.aio != DISK_AIO_NATIVE)
+		skip(); /* no O_DIRECT there */
+	while (held() < REQUESTS)
+		sched_yield();
+	assert_int_equal(take_out(rig, disk, 0), 0);
+	run_for(rig, 100);
+	assert_int_equal(config(rig, 1), ABSENT);
+	assert_int_equal(rig->removed, 0);
+	assert_int_equal(rig->m.ndisks, 1);
+	assert_int_not_equal(fake_kvm.nio, 0);
+	assert_false(fake_queue_poll(&drv.queue, &done));
+	release_held();
+	run_until(rig, 1);
+	assert_int_equal(answered(rig, &drv), REQUESTS);
+	assert_int_equal(fake_kvm.nio, 0);
+}
+
+/* Parked by a limit: they were never begun, and nobody waits for them. */
+static void what_waits_for_a_limit_is_dropped(void **state)
+{
+	struct plug_rig *rig = *state;
+	struct machine_disk *disk;
+	struct fake_done done;
+	struct driver drv;
+	char text[160];
+
+	strcat(strcpy(text, image(rig, "a.img")), ",iops=1,queue-size=512");
+	disk = add_loaded(rig, text, &drv);
+	while (!fake_queue_poll(&drv.queue, &done))
+		sched_yield();
+	assert_int_equal(take_out(rig, disk, -1), 0);
+	eject(rig, 1u << 1);
+	run_until(rig, 1);
+	assert_in_range(answered(rig, &drv), 1, REQUESTS / 2);
+}
+
 /* ---- a guest beside main --------------------------------------------------------------------- */
 
 static void *vcpu_main(void *opaque)
 {
-	struct rig *rig = opaque;
+	struct plug_rig *rig = opaque;
 	struct bus *mmio = &rig->m.vm.mmio;
 	unsigned seed = 1;
 	uint32_t value;
@@ -435,7 +577,7 @@ static void *vcpu_main(void *opaque)
 
 static void disks_come_and_go_under_a_vcpu(void **state)
 {
-	struct rig *rig = *state;
+	struct plug_rig *rig = *state;
 	pthread_t vcpu;
 
 	assert_int_equal(pthread_create(&vcpu, NULL, vcpu_main, rig), 0);
@@ -469,6 +611,8 @@ int main(void)
 		T(it_may_be_asked_again_but_not_for_two),
 		T(a_waiter_that_is_gone_is_not_called),
 		T(a_late_question_is_not_for_the_next),
+		T(what_is_in_flight_ends_before_anything_is_given_back),
+		T(what_waits_for_a_limit_is_dropped),
 		T(disks_come_and_go_under_a_vcpu),
 	};
 
