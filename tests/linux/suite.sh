@@ -443,6 +443,7 @@ control() {
 	guest_done 1
 	ctl "the power button is pressed" pressed power-button
 	has_ended 0 poweroff
+	check "its socket is gone, too" [ ! -e "$dir/ctl" ]
 }
 
 seen() {

@@ -132,8 +132,10 @@ static int run_machine(struct run *run, struct error *err)
 		control.opaque = run->machine;
 	}
 	control_run(&control);
-	if (server)
+	if (server) {
 		api_close(server);
+		control_socket_hang_up(run->opt->control_socket);
+	}
 	return ending_run(ending);
 }
 

@@ -179,6 +179,13 @@ int control_socket_check(const char *path, struct error *err)
 	return ret < 0 ? ret : 0;
 }
 
+void control_socket_hang_up(struct control_socket *sock)
+{
+	if (sock->fd >= 0)
+		close(sock->fd);
+	sock->fd = -1;
+}
+
 void control_socket_remove(struct control_socket *sock)
 {
 	struct sockaddr_un addr;
@@ -186,8 +193,7 @@ void control_socket_remove(struct control_socket *sock)
 	struct stat st;
 	int folder;
 
-	if (sock->fd < 0 || sock->sealed || sock->pid != getpid() ||
-	    address(sock->path, &addr, &err))
+	if (!sock->ino || sock->sealed || sock->pid != getpid() || address(sock->path, &addr, &err))
 		return;
 	folder = lock_folder(&addr, &err);
 	if (folder < 0)
@@ -195,6 +201,6 @@ void control_socket_remove(struct control_socket *sock)
 	if (!lstat(sock->path, &st) && st.st_dev == sock->dev && st.st_ino == sock->ino)
 		unlink(sock->path);
 	close(folder);
-	close(sock->fd);
-	sock->fd = -1;
+	control_socket_hang_up(sock);
+	sock->ino = 0;
 }

@@ -11,8 +11,8 @@
 struct control_socket {
 	int fd; /* listening; -1: none */
 	const char *path;
-	dev_t dev; /* of the file, so that only our own is ever removed */
-	ino_t ino;
+	dev_t dev;   /* of the file, so that only our own is ever removed */
+	ino_t ino;   /* 0: there is none */
 	pid_t pid;   /* whose it is: not its children's */
 	bool sealed; /* this process is in its sandbox, and can remove nothing */
 };
@@ -26,6 +26,12 @@ int control_socket_open(struct control_socket *sock, const char *path, struct er
 
 /* Whether that would work; changes nothing. */
 int control_socket_check(const char *path, struct error *err);
+
+/*
+ * Whoever connects from now on is told at once that nobody listens, unless another process has the
+ * socket, too: the parent of --on-reboot restart, whose next boot answers.
+ */
+void control_socket_hang_up(struct control_socket *sock);
 
 /* Closes it and removes the file, if it is still ours and can be removed: not in the sandbox. */
 void control_socket_remove(struct control_socket *sock);
