@@ -9,7 +9,6 @@
  * NAME is the thread's name. Both need the rights of a debugger; `filter` also a kernel with
  * CONFIG_CHECKPOINT_RESTORE, and to be root and unfiltered itself. x86-64.
  */
-#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,43 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/sandbox/threads.h"
 #include "vmm/cli/roles.h"
-
-static int is_named(const char *pid, const char *tid, const char *wanted)
-{
-	char path[512], name[32] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%s/task/%s/comm", pid, tid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (!fgets(name, sizeof(name), f))
-		name[0] = '\0';
-	fclose(f);
-	name[strcspn(name, "\n")] = '\0';
-	return !strcmp(name, wanted);
-}
-
-static pid_t find(const char *pid, const char *name)
-{
-	const struct dirent *entry;
-	char path[64];
-	pid_t tid = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%s/task", pid);
-	dir = opendir(path);
-	if (!dir)
-		err(1, "%s", path);
-	while (!tid && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && is_named(pid, entry->d_name, name))
-			tid = atoi(entry->d_name);
-	closedir(dir);
-	if (!tid)
-		errx(1, "process %s has no thread '%s'", pid, name);
-	return tid;
-}
 
 static void stop(pid_t tid)
 {
