@@ -20,8 +20,7 @@ bool dataplane_flush_may_go(struct blk_dataplane *dp, struct blk_request *req)
 		f->under_way = true;
 		return true;
 	}
-	*(f->waiting ? &f->last->next : &f->waiting) = req;
-	f->last = req;
+	blk_list_add(&f->waiting, req);
 	return false;
 }
 
@@ -43,20 +42,20 @@ void dataplane_flush_refused(struct blk_dataplane *dp)
 		return;
 	while (last->next)
 		last = last->next;
-	last->next = f->waiting;
-	if (!f->waiting)
-		f->last = last;
-	f->waiting = shared;
+	last->next = f->waiting.first;
+	if (!f->waiting.first)
+		f->waiting.last = last;
+	f->waiting.first = shared;
 }
 
 struct blk_request *dataplane_flush_next(struct blk_dataplane *dp)
 {
 	struct blk_flushes *f = &dp->flushes;
-	struct blk_request *req = f->waiting;
+	struct blk_request *req = f->waiting.first;
 
 	if (!req)
 		return NULL;
-	f->waiting = NULL;
+	f->waiting.first = NULL;
 	f->sharing = req->next;
 	f->under_way = true;
 	return req;

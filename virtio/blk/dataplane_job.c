@@ -76,12 +76,7 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 		write_begins(job, req);
 		return false;
 	}
-	req->next = NULL;
-	if (job->first)
-		job->last->next = req;
-	else
-		job->first = req;
-	job->last = req;
+	blk_list_add(&job->waiting, req);
 	dp->parked++;
 	stat_add(&job->progress.waits, 1);
 	return true;
@@ -101,14 +96,14 @@ void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_reques
 static struct blk_request *leave_line(struct blk_dataplane *dp, struct blk_request *before)
 {
 	struct blk_job *job = dp->job;
-	struct blk_request *req = before ? before->next : job->first;
+	struct blk_request *req = before ? before->next : job->waiting.first;
 
 	if (before)
 		before->next = req->next;
 	else
-		job->first = req->next;
-	if (job->last == req)
-		job->last = before;
+		job->waiting.first = req->next;
+	if (job->waiting.last == req)
+		job->waiting.last = before;
 	dp->parked--;
 	return req;
 }
@@ -120,7 +115,7 @@ struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
 
 	if (!job->recheck || !dataplane_serving(dp))
 		return NULL;
-	for (struct blk_request *req = job->first; req; before = req, req = req->next) {
+	for (struct blk_request *req = job->waiting.first; req; before = req, req = req->next) {
 		if (must_wait(job, req))
 			continue;
 		leave_line(dp, before);
@@ -133,7 +128,7 @@ struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
 
 void dataplane_job_forget(struct blk_dataplane *dp)
 {
-	while (dp->job && dp->job->first)
+	while (dp->job && dp->job->waiting.first)
 		dataplane_forget(dp, leave_line(dp, NULL));
 }
 
@@ -288,7 +283,7 @@ static uint64_t wanted_chunk(const struct blk_job *job)
 
 	if (job->copy.mode != BLK_COPY_BACKUP)
 		return BLK_CHUNK_NONE;
-	for (const struct blk_request *req = job->first; req; req = req->next)
+	for (const struct blk_request *req = job->waiting.first; req; req = req->next)
 		for (unsigned i = 0; range_of(req, i, &offset, &len); i++) {
 			chunk = blk_chunks_first(&job->copy.chunks, offset, len);
 			if (chunk != BLK_CHUNK_NONE)
@@ -433,7 +428,7 @@ bool dataplane_job_step(struct blk_dataplane *dp)
 		did |= read_more(job);
 	did |= job_submit(job);
 	show(job);
-	if (job->outcome && job_is_idle(job) && !job->first)
+	if (job->outcome && job_is_idle(job) && !job->waiting.first)
 		end(dp);
 	return did || held != dp->held;
 }

@@ -24,17 +24,17 @@ struct blk_queue {
 	struct irq_line line;
 };
 
-/* Requests that wait for a limit, through req->next. */
+/* Requests that wait for a limit. */
 struct blk_line {
-	struct blk_request *first, *last; /* first NULL: nobody waits */
-	uint64_t deadline;		  /* when the first may go; it has its claim */
+	struct blk_request_list waiting;
+	uint64_t deadline; /* when the first may go; it has its claim */
 };
 
 /* Lists through `next`. */
 struct blk_flushes {
 	bool under_way;
 	struct blk_request *sharing; /* end with the one under way */
-	struct blk_request *waiting, *last;
+	struct blk_request_list waiting;
 };
 
 struct blk_dataplane {

@@ -46,12 +46,7 @@ static void claim(struct blk_dataplane *dp, unsigned dir, const struct blk_reque
 
 static void join_line(struct blk_dataplane *dp, struct blk_line *line, struct blk_request *req)
 {
-	req->next = NULL;
-	if (line->first)
-		line->last->next = req;
-	else
-		line->first = req;
-	line->last = req;
+	blk_list_add(&line->waiting, req);
 	dp->parked++;
 	stat_add(&dp->stats.throttled, 1);
 }
@@ -65,7 +60,7 @@ bool dataplane_must_wait(struct blk_dataplane *dp, struct blk_request *req)
 	if (dir < 0)
 		return false;
 	line = &dp->line[dir];
-	if (!line->first) {
+	if (!line->waiting.first) {
 		if (!dp->throttle.limits[dir])
 			return false;
 		now = dataplane_now();
@@ -81,13 +76,11 @@ bool dataplane_must_wait(struct blk_dataplane *dp, struct blk_request *req)
 static struct blk_request *leave_line(struct blk_dataplane *dp, unsigned dir, uint64_t now)
 {
 	struct blk_line *line = &dp->line[dir];
-	struct blk_request *req = line->first;
+	struct blk_request *req = blk_list_take(&line->waiting);
 
-	line->first = req->next;
-	req->next = NULL;
 	dp->parked--;
-	if (line->first)
-		claim(dp, dir, line->first, throttle_since(line->deadline, now));
+	if (line->waiting.first)
+		claim(dp, dir, line->waiting.first, throttle_since(line->deadline, now));
 	return req;
 }
 
@@ -96,7 +89,7 @@ struct blk_request *dataplane_next_due(struct blk_dataplane *dp)
 	uint64_t now = 0;
 
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++) {
-		if (!dp->line[dir].first)
+		if (!dp->line[dir].waiting.first)
 			continue;
 		now = now ? now : dataplane_now();
 		if (dp->line[dir].deadline <= now)
@@ -117,7 +110,7 @@ bool dataplane_next_deadline(const struct blk_dataplane *dp, uint64_t *deadline)
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++) {
 		const struct blk_line *line = &dp->line[dir];
 
-		if (!line->first)
+		if (!line->waiting.first)
 			continue;
 		if (!any || line->deadline < *deadline)
 			*deadline = line->deadline;
@@ -151,27 +144,26 @@ void dataplane_set_limits(struct blk_dataplane *dp, const struct throttle_limits
 	const uint64_t now = dataplane_now();
 
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++)
-		if (dp->line[dir].first)
-			throttle_cancel(&dp->throttle, dir, bytes(dp->line[dir].first));
+		if (dp->line[dir].waiting.first)
+			throttle_cancel(&dp->throttle, dir, bytes(dp->line[dir].waiting.first));
 	throttle_set(&dp->throttle, limits);
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++)
-		if (dp->line[dir].first)
-			claim(dp, dir, dp->line[dir].first, now);
+		if (dp->line[dir].waiting.first)
+			claim(dp, dir, dp->line[dir].waiting.first, now);
 	dp->throttled = true;
 }
 
 void dataplane_forget_lines(struct blk_dataplane *dp)
 {
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++) {
-		struct blk_request *req = dp->line[dir].first, *next;
+		struct blk_request_list *waiting = &dp->line[dir].waiting;
+		struct blk_request *req;
 
-		if (req)
-			throttle_cancel(&dp->throttle, dir, bytes(req));
-		for (; req; req = next) {
-			next = req->next;
+		if (waiting->first)
+			throttle_cancel(&dp->throttle, dir, bytes(waiting->first));
+		while ((req = blk_list_take(waiting))) {
 			dp->parked--;
 			dataplane_forget(dp, req);
 		}
-		dp->line[dir].first = NULL;
 	}
 }

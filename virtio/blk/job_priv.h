@@ -7,6 +7,7 @@
 #include "virtio/blk/aio_pool.h"
 #include "virtio/blk/aio_ring.h"
 #include "virtio/blk/job.h"
+#include "virtio/blk/request_list.h"
 #include "virtio/blk/throttle.h"
 
 /* Chunks with the job at once, and its memory. */
@@ -63,8 +64,8 @@ struct blk_job {
 		outcome; /* COPYING: goes on; an end: comes to it when nothing is in flight */
 	bool claimed;	 /* the next chunk has its time, `may_begin` */
 	uint64_t may_begin;
-	struct blk_request *first, *last; /* the guest's writes that wait, through `next` */
-	bool recheck;			  /* one of them may go, perhaps */
+	struct blk_request_list waiting; /* the guest's writes that wait */
+	bool recheck;			 /* one of them may go, perhaps */
 
 	struct blk_job_progress progress;
 };
