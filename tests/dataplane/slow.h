@@ -23,6 +23,7 @@ static struct {
 	unsigned n;
 	struct iocb *iocb[256];
 	unsigned durable; /* requests with RWF_DSYNC seen */
+	unsigned writes;  /* WRITEs seen, those that go as one counted once */
 } slow = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static inline int really_submit(io_context_t ctx, long n, struct iocb **iocb)
@@ -40,8 +41,11 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	if (poll)
 		return slow.no_poll ? -EINVAL : really_submit(ctx, n, iocb);
 	pthread_mutex_lock(&slow.lock);
-	for (long i = 0; i < n; i++)
+	for (long i = 0; i < n; i++) {
 		slow.durable += !!(iocb[i]->aio_rw_flags & RWF_DSYNC);
+		slow.writes += iocb[i]->aio_lio_opcode == IO_CMD_PWRITE ||
+			       iocb[i]->aio_lio_opcode == IO_CMD_PWRITEV;
+	}
 	if (slow.error) {
 		ret = -slow.error;
 	} else if (slow.hold && (!slow.n || ctx == slow.ctx)) {

@@ -321,6 +321,14 @@ static int add_overlay(struct block_backend *be, const struct disk_config *confi
 	return 0;
 }
 
+/* What the engine means for it: only of io_submit() nothing may wait for blocks. */
+static void settle_overlay(struct block_backend *be)
+{
+	if (be->offset_align > be->overlay->align)
+		be->overlay->align = be->offset_align;
+	be->overlay->reserves = be->aio == DISK_AIO_NATIVE && blk_overlay_fd_reserves(be->fd);
+}
+
 int block_backend_open_by(struct block_backend *be, const struct disk_config *config,
 			  const struct blk_opener *by, struct error *err)
 {
@@ -349,8 +357,8 @@ int block_backend_open_by(struct block_backend *be, const struct disk_config *co
 		goto err_files;
 	if (!be->direct)
 		be->offset_align = 1;
-	if (be->overlay && be->offset_align > be->overlay->align)
-		be->overlay->align = be->offset_align;
+	if (be->overlay)
+		settle_overlay(be);
 	be->can_discard = probe_discard(be);
 	return 0;
 err_files:

@@ -94,6 +94,13 @@ static int try_fallocate(const struct block_backend *be, int mode, uint64_t off,
 	return ret ? -errno : 0;
 }
 
+static int punch_hole(const struct block_backend *be, uint64_t off, uint64_t len)
+{
+	if (be->overlay)
+		blk_overlay_gives_space(be->overlay, off, len);
+	return try_fallocate(be, FALLOC_FL_PUNCH_HOLE, off, len);
+}
+
 /* A device refuses parts of its blocks; a discard promises nothing, so they are left out. */
 static int discard_device(const struct block_backend *be, uint64_t off, uint64_t len)
 {
@@ -110,7 +117,7 @@ static int discard(const struct block_backend *be, uint64_t off, uint64_t len)
 {
 	if (be->block_device)
 		return discard_device(be, off, len);
-	return try_fallocate(be, FALLOC_FL_PUNCH_HOLE, off, len);
+	return punch_hole(be, off, len);
 }
 
 static int write_zeroes_slowly(const struct block_backend *be, uint64_t off, uint64_t len,
@@ -147,7 +154,7 @@ static int write_zeroes(const struct block_backend *be, const struct blk_range *
 	int ret = -EOPNOTSUPP;
 
 	if (r->unmap && be->can_discard)
-		ret = try_fallocate(be, FALLOC_FL_PUNCH_HOLE, r->offset, len);
+		ret = punch_hole(be, r->offset, len);
 	if (cannot_zero(be, ret))
 		ret = try_fallocate(be, FALLOC_FL_ZERO_RANGE, r->offset, len);
 	if (cannot_zero(be, ret))
@@ -179,6 +186,10 @@ static int execute_ranges(const struct blk_request *req, const struct block_back
 
 int blk_blocking_execute(struct blk_request *req, const struct block_backend *be, void *bounce)
 {
+	if (req->make_space) {
+		blk_overlay_make_space(be->overlay, be->fd, req->offset, req->len);
+		return 0;
+	}
 	switch (req->op) {
 	case BLK_OP_READ:
 	case BLK_OP_WRITE:

@@ -120,7 +120,7 @@ static bool suits_native(const struct blk_dataplane *dp, const struct blk_reques
 	switch (req->op) {
 	case BLK_OP_READ:
 	case BLK_OP_WRITE:
-		return dp->native && blk_request_aligned(req, dp->be);
+		return dp->native && !req->make_space && blk_request_aligned(req, dp->be);
 	case BLK_OP_FLUSH:
 		return dp->native;
 	default:
@@ -441,7 +441,7 @@ static bool reap_pool(struct blk_dataplane *dp)
 		return false;
 	for (; req; req = next) {
 		next = req->next;
-		if (!req->result && blk_request_next_part(req))
+		if (!req->result && (req->make_space || blk_request_next_part(req)))
 			dispatch(dp, req);
 		else
 			executed(dp, req, req->result);

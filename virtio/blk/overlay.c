@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "virtio/blk/request.h"
@@ -37,7 +39,8 @@ int blk_overlay_create(struct blk_overlay **out, int base_fd, uint64_t size)
 		return -ENOMEM;
 	ov->base_fd = base_fd;
 	ov->align = BLK_OVERLAY_SECTOR;
-	ov->mapped = (fine + words(chunks)) * sizeof(uint64_t);
+	ov->size = size;
+	ov->mapped = (fine + 2 * words(chunks)) * sizeof(uint64_t);
 	ov->sector = mmap(NULL, ov->mapped, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ov->sector == MAP_FAILED) {
@@ -45,6 +48,7 @@ int blk_overlay_create(struct blk_overlay **out, int base_fd, uint64_t size)
 		return -ENOMEM;
 	}
 	ov->whole = ov->sector + fine;
+	ov->space = (_Atomic uint64_t *)(ov->whole + words(chunks));
 	*out = ov;
 	return 0;
 }
@@ -107,6 +111,13 @@ int blk_overlay_file(const char *dir, uint64_t size, const struct blk_opener *by
 		return ret;
 	}
 	return fd;
+}
+
+bool blk_overlay_fd_reserves(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
 }
 
 static bool is_set(const uint64_t *map, uint64_t bit)
@@ -202,6 +213,8 @@ void blk_overlay_place(const struct blk_overlay *ov, struct blk_request *req)
 
 	if (req->op != BLK_OP_READ) {
 		req->from_base = false;
+		req->make_space = ov->reserves && req->op == BLK_OP_WRITE &&
+				  !blk_overlay_has_space(ov, req->offset, req->len);
 		return;
 	}
 	if (req->later_len)

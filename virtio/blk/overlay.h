@@ -11,7 +11,8 @@
  * there: a request in flight that was told "base" reads what was before, one that was told "overlay"
  * stays right for ever.
  *
- * The maps belong to the disk's thread. Main makes and frees them.
+ * These maps belong to the disk's thread. Main makes and frees them. A third one, of what the host
+ * was asked for blocks for, is the workers', and the disk's thread looks at it: overlay_space.c.
  */
 #ifndef MVMM_BLK_OVERLAY_H
 #define MVMM_BLK_OVERLAY_H
@@ -33,8 +34,11 @@ struct blk_overlay {
 	int base_fd;	  /* the image, read only; owned */
 	uint64_t *sector; /* a bit per sector: the overlay holds it */
 	uint64_t *whole;  /* a bit per chunk: the overlay holds all of it, whatever `sector` says */
-	size_t mapped;	  /* bytes of all maps; touched where written */
-	uint32_t align;	  /* what both files take; no run begins or ends elsewhere */
+	_Atomic uint64_t *space; /* a bit per chunk: the host was asked for blocks for all of it */
+	size_t mapped;		 /* bytes of all maps; touched where written */
+	uint64_t size;		 /* of the disk, bytes */
+	uint32_t align;		 /* what both files take; no run begins or ends elsewhere */
+	bool reserves;		 /* a chunk has its blocks before the first write to it goes */
 };
 
 /* Maps for a disk of `size` bytes, all of it in the base, whose descriptor is the overlay's from then
@@ -47,10 +51,14 @@ void blk_overlay_destroy(struct blk_overlay *ov);
 int blk_overlay_file(const char *dir, uint64_t size, const struct blk_opener *by,
 		     struct error *err);
 
+/* Whether writes to a new file on this file system wait for blocks that it could have been asked for
+ * before. Not in memory, where asking takes as much of it as writing. */
+bool blk_overlay_fd_reserves(int fd);
+
 /*
  * Of a request that goes to an engine: decides which file it is about. A READ of which only the
  * beginning lies in one file is cut there. Once decided, a part that was cut off stays with its file,
- * however often it is sent.
+ * however often it is sent. A WRITE for which a worker should make space first is marked.
  */
 void blk_overlay_place(const struct blk_overlay *ov, struct blk_request *req);
 
@@ -64,5 +72,17 @@ uint64_t blk_overlay_run(const struct blk_overlay *ov, uint64_t offset, uint64_t
 /* The overlay holds these bytes from now on, but for parts of blocks of `align` bytes at their ends:
  * discards are not held to blocks, and promise nothing. */
 void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len);
+
+/* ---- overlay_space.c; `len` is not 0 ---- */
+
+/* The disk's thread: the host was asked for all chunks of this range. */
+bool blk_overlay_has_space(const struct blk_overlay *ov, uint64_t offset, uint64_t len);
+
+/* A worker: asks the host for the blocks of all chunks of this range, `fd` being the overlay's file. */
+void blk_overlay_make_space(struct blk_overlay *ov, int fd, uint64_t offset, uint64_t len);
+
+/* A worker is about to give this range back. Who writes to a chunk of which only a part was given
+ * does not get that part again before he needs it. */
+void blk_overlay_gives_space(struct blk_overlay *ov, uint64_t offset, uint64_t len);
 
 #endif

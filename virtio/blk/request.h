@@ -81,12 +81,13 @@ struct blk_request {
 	const struct block_backend *be; /* for a worker, NULL: the pool's */
 	uint16_t head;
 	uint8_t queue;
-	uint8_t op;	/* enum blk_op */
-	bool durable;	/* WRITE: must be on stable storage when it completes */
-	bool silent;	/* its completion rings no eventfd: see aio_native.h */
-	bool alone;	/* must not be merged (again) */
-	bool from_base; /* READ: of the file below the overlay */
-	uint16_t nseg;	/* entries of iov or range */
+	uint8_t op;	 /* enum blk_op */
+	bool durable;	 /* WRITE: must be on stable storage when it completes */
+	bool silent;	 /* its completion rings no eventfd: see aio_native.h */
+	bool alone;	 /* must not be merged (again) */
+	bool from_base;	 /* READ: of the file below the overlay */
+	bool make_space; /* WRITE: a worker makes space for it, and nothing else: see overlay.h */
+	uint16_t nseg;	 /* entries of iov or range */
 	union {
 		struct iovec *iov;	 /* READ, WRITE: the rest */
 		struct blk_range *range; /* DISCARD, WRITE_ZEROES */

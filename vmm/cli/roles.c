@@ -70,6 +70,7 @@ const struct role_rule role_rules[] = {
 	CALL("fdatasync", D | W | P, ANY, "FLUSH of a buffered image; the disk's: when it ends"),
 	CALL("fallocate", W | P, ARG(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), "DISCARD"),
 	CALL("fallocate", W | P, ARG(1, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), "WRITE ZEROES"),
+	CALL("fallocate", W | P, ARG(1, FALLOC_FL_KEEP_SIZE), "space before an overlay's writes"),
 	CALL("ioctl", W | P, ARG(1, BLKDISCARD), "DISCARD on a block device"),
 	CALL("futex", ALL, ANY, "locks, workers that sleep, the sandbox itself"),
 
