@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A disk with a throw-away overlay: the base stays as it is, and the guest never knows. */
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "tests/dataplane/history.h"
+#include "tests/dataplane/overlay_rig.h"
 #include "tests/dataplane/slow.h"
 
 static void random_io(struct rig_config config, bool overlap, unsigned requests)
@@ -15,15 +13,6 @@ static void random_io(struct rig_config config, bool overlap, unsigned requests)
 	read_all(h);
 	history_free(h);
 }
-
-static const struct rig_config engines[] = {
-	{ .features = F_EVENT | F_INDIRECT },
-	{ .features = F_EVENT, .aio = DISK_AIO_THREADS },
-	{ .features = F_INDIRECT, .aio = DISK_AIO_THREADS, .cache = DISK_CACHE_WRITEBACK },
-	{ .overlay_dir = "/dev/shm", .dir = "/dev/shm" },
-};
-
-#define ENGINES (sizeof(engines) / sizeof(engines[0]))
 
 static void data_survives_requests_that_keep_apart(void **state)
 {
@@ -68,63 +57,6 @@ static void twenty_disks_share_a_base(void **state)
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
-static struct rig *overlay_rig(struct rig_config config)
-{
-	struct rig *rig;
-
-	config.overlay = true;
-	config.features |= F_RANGES;
-	rig = rig_new_stopped(config);
-	make_base(rig);
-	assert_int_equal(rig_start(rig), 0);
-	return rig;
-}
-
-static uint8_t do_write(struct rig *rig, const struct rig_req *r, uint64_t sector, uint64_t n)
-{
-	for (uint64_t i = 0; i < n; i++)
-		fill_sector(rig_ptr(rig, r->data + i * 512), sector + i, 1);
-	return rig_do(rig, r, VIRTIO_BLK_T_OUT, sector, n * 512);
-}
-
-/* What a READ finds in each of the sectors: a generation, or -1 for zeroes. */
-static void expect(struct rig *rig, const struct rig_req *r, uint64_t sector, uint64_t n,
-		   int (*gen)(uint64_t sector))
-{
-	static const uint8_t zeroes[512];
-	uint64_t want[WORDS];
-
-	memset(rig_ptr(rig, r->data), 0x5a, n * 512);
-	assert_int_equal(rig_do(rig, r, VIRTIO_BLK_T_IN, sector, n * 512), VIRTIO_BLK_S_OK);
-	for (uint64_t i = 0; i < n; i++) {
-		const int g = gen(sector + i);
-
-		fill_sector(want, sector + i, g);
-		assert_memory_equal(rig_ptr(rig, r->data + i * 512), g < 0 ? (void *)zeroes : want,
-				    512);
-	}
-}
-
-static int gen_base(uint64_t sector)
-{
-	return 0;
-}
-
-static int gen_new(uint64_t sector)
-{
-	return 1;
-}
-
-static int gen_zeroes(uint64_t sector)
-{
-	return -1;
-}
-
-static int gen_every_third(uint64_t sector)
-{
-	return sector % 3 == 0;
-}
-
 static void a_read_of_many_runs_is_put_together(void **state)
 {
 	for (unsigned i = 0; i < ENGINES; i++) {
@@ -166,23 +98,6 @@ static void neighbours_of_two_files_stay_apart(void **state)
 		}
 	}
 	rig_free(rig);
-}
-
-static uint64_t blocks_of(const struct rig *rig)
-{
-	struct stat st;
-
-	assert_int_equal(fstat(rig->be.fd, &st), 0);
-	return st.st_blocks;
-}
-
-static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type, uint64_t sector,
-			uint32_t n, uint32_t flags)
-{
-	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
-
-	*seg = (struct virtio_blk_discard_write_zeroes){ sector, n, flags };
-	return rig_do(rig, r, type, 0, sizeof(*seg));
 }
 
 /* Neither what was written nor what lies below comes back; the space does. */
@@ -245,27 +160,6 @@ static void a_write_counts_when_it_is_done(void **state)
 	rig_free(rig);
 }
 
-/* Somebody cuts the image short: what the overlay holds is as good as ever. */
-static void a_base_that_fails_fails_its_own_reads(void **state)
-{
-	for (unsigned i = 0; i < ENGINES; i++) {
-		struct rig *rig = overlay_rig(engines[i]);
-		struct rig_req r = rig_req(rig, 64 * 512);
-
-		assert_int_equal(do_write(rig, &r, 8, 8), VIRTIO_BLK_S_OK);
-		assert_int_equal(truncate(rig->path, 4096), 0);
-		expect(rig, &r, 0, 8, gen_base);
-		expect(rig, &r, 8, 8, gen_new);
-		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 16, 4096), VIRTIO_BLK_S_IOERR);
-		/* In parts, and the last one fails; then the slot is used again. */
-		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 64 * 512), VIRTIO_BLK_S_IOERR);
-		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 8 * 512), VIRTIO_BLK_S_OK);
-		assert_int_equal(do_write(rig, &r, 16, 48), VIRTIO_BLK_S_OK);
-		expect(rig, &r, 8, 56, gen_new);
-		rig_free(rig);
-	}
-}
-
 static _Atomic unsigned syncs;
 
 int fdatasync(int fd)
@@ -300,61 +194,6 @@ static void nothing_is_ever_synced(void **state)
 	}
 }
 
-/* ---- a place that is full -------------------------------------------------------------------- */
-
-#define PIECE  256 /* sectors */
-#define PIECES (SECTORS / PIECE)
-
-/* Writes all of the disk, as far as it goes; what could not be written is as it was. */
-static void fill_up(struct rig *rig, const struct rig_req *r)
-{
-	bool failed[PIECES];
-	unsigned n = 0;
-
-	for (uint64_t i = 0; i < PIECES; i++) {
-		failed[i] = do_write(rig, r, i * PIECE, PIECE) == VIRTIO_BLK_S_IOERR;
-		n += failed[i];
-	}
-	assert_in_range(n, 1, PIECES - 1);
-	assert_int_equal(blk_dataplane_stats(rig->dp)->last_errno, ENOSPC);
-	for (uint64_t i = 0; i < PIECES; i++)
-		expect(rig, r, i * PIECE, PIECE, failed[i] ? gen_base : gen_new);
-}
-
-/* Space that is given back can be written again. */
-static void check_full(const struct rig_config *config, const char *dir)
-{
-	struct rig_config here = *config;
-	struct rig *rig;
-	struct rig_req r;
-
-	here.overlay_dir = dir;
-	rig = overlay_rig(here);
-	r = rig_req(rig, PIECE * 512);
-	fill_up(rig, &r);
-	assert_int_equal(do_range(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 512, 0), VIRTIO_BLK_S_OK);
-	assert_int_equal(do_write(rig, &r, SECTORS - PIECE, PIECE), VIRTIO_BLK_S_OK);
-	expect(rig, &r, SECTORS - PIECE, PIECE, gen_new);
-	check_base(rig);
-	rig_free(rig);
-}
-
-static void a_full_file_system_fails_writes_and_nothing_else(void **state)
-{
-	char dir[] = "/var/tmp/mvmm-test-XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	if (mount("none", dir, "tmpfs", 0, "size=2m")) {
-		rmdir(dir);
-		print_message("no leave to mount a tmpfs\n");
-		skip();
-	}
-	for (unsigned i = 0; i < ENGINES; i++)
-		check_full(&engines[i], dir);
-	assert_int_equal(umount(dir), 0);
-	assert_int_equal(rmdir(dir), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,9 +205,7 @@ int main(void)
 		cmocka_unit_test(a_discard_reads_as_zeroes_and_gives_space_back),
 		cmocka_unit_test(zeroes_hide_the_base),
 		cmocka_unit_test(a_write_counts_when_it_is_done),
-		cmocka_unit_test(a_base_that_fails_fails_its_own_reads),
 		cmocka_unit_test(nothing_is_ever_synced),
-		cmocka_unit_test(a_full_file_system_fails_writes_and_nothing_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
