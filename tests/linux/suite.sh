@@ -875,6 +875,98 @@ mirror() {
 	guest_says
 }
 
+# The overlay of the machine that `pid` is: the one file it holds that has no name.
+overlay_file() {
+	for fd in "/proc/$pid/fd"/*; do
+		case $(readlink "$fd") in
+		"$dir"/*"(deleted)") echo "$fd" ;;
+		esac
+	done
+}
+
+overlay_kib() {
+	echo $(($(stat -L -c %b "$(overlay_file)") / 2))
+}
+
+# Which files are synced meanwhile, by whatever call: ext4 says so to whoever may ask.
+trace_syncs() {
+	tracing=/sys/kernel/debug/tracing
+	if echo "$1" 2>/dev/null >$tracing/events/ext4/ext4_sync_file_enter/enable; then
+		[ "$1" = 0 ] || : >$tracing/trace
+	else
+		tracing=
+	fi
+}
+
+# syncs_of INODE
+syncs_of() {
+	grep -c "ext4_sync_file_enter: .* ino $1 " $tracing/trace
+}
+
+# One of two machines on a base, in a folder of its own.
+overlay_machine() {
+	dir=$work/$case/$1
+	mkdir "$dir"
+	blank "$dir/raw.img" 1M
+	linux cloud overlay "sum=$2 at=$3"
+	background --disk "$work/$case/base.img,overlay=temp:$dir" --disk "$dir/raw.img"
+	eval "pid_$1=$pid"
+}
+
+# overlay_turn NAME: `dir` and `pid` are that machine's from now on
+overlay_turn() {
+	dir=$work/$case/$1
+	eval "pid=\$pid_$1"
+}
+
+overlay_is_written() {
+	overlay_turn "$1"
+	within_patience guest_said '# written' 1
+	kib=$(overlay_kib)
+	check "$1: its overlay has what was written, and little else ($kib KiB)" \
+		[ $((kib >= 3072 && kib < 4608)) = 1 ]
+	stat -L -c %i "$(overlay_file)" >"$dir/inode"
+	ctl "$1: it is told to go on" pressed power-button
+}
+
+overlay_is_discarded() {
+	overlay_turn "$1"
+	within_patience guest_said '# discarded' 1
+	kib=$(overlay_kib)
+	check "$1: its overlay has given it back ($kib KiB left)" [ "$kib" -le 256 ]
+	ctl "$1: it is told to end" pressed power-button
+	has_ended 0 poweroff
+	console | sed -n 's/^SUM vda 0 2 //p' >"$dir/sum"
+	if [ -n "$tracing" ]; then
+		is "$1: its overlay was never synced" "$(syncs_of "$(cat "$dir/inode")")" 0
+		check "$1: a disk without one was" \
+			[ "$(syncs_of "$(stat -c %i "$dir/raw.img")")" -ge 8 ]
+	fi
+	rm -f "$dir/raw.img"
+	[ -z "$failed" ] || evidence
+}
+
+# overlay: two machines at once on one base, each of which finds it as it is, writes at the same place
+# and at its own, syncs, and discards all.
+overlay() {
+	patience=600 # both share one emulated CPU
+	pattern "$dir/base.img" $((8 << 20))
+	base_sum=$(md5 <"$dir/base.img")
+	trace_syncs 1
+	overlay_machine a "$base_sum" 4
+	overlay_machine b "$base_sum" 6
+	overlay_is_written a
+	overlay_is_written b
+	overlay_is_discarded a
+	overlay_is_discarded b
+	trace_syncs 0
+	dir=$work/$case
+	check "they wrote different things to the same place" \
+		[ "$(cat "$dir/a/sum")" != "$(cat "$dir/b/sum")" ]
+	is "the base is as it was" "$(md5 <"$dir/base.img")" "$base_sum"
+	[ -z "$tracing" ] || is "and was never synced" "$(syncs_of "$(stat -c %i "$dir/base.img")")" 0
+}
+
 run_case() {
 	begin "$1"
 	case $1 in
@@ -923,6 +1015,7 @@ run_case() {
 	hotplug-used) hotplug_used ;;
 	hotplug-forced) hotplug_forced ;;
 	mirror) mirror ;;
+	overlay) overlay ;;
 	*) not_ok "there is no such case" ;;
 	esac
 	finish

@@ -320,16 +320,21 @@ test_again() {
 }
 
 # The power button is an event of the GED, whatever a distribution makes of it.
-pressed() {
-	[ "$(awk '/Ged$/ { for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i } END { print n + 0 }' \
-		/proc/interrupts)" -gt 0 ]
+buttons() {
+	awk '/Ged$/ { n = 0; for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i; m += n } END { print m + 0 }' \
+		/proc/interrupts
+}
+
+# wait_button N: until it has been pressed that often
+wait_button() {
+	until [ "$(buttons)" -ge "$1" ]; do
+		usleep 200000
+	done
 }
 
 test_button() {
 	echo DONE
-	until pressed; do
-		sleep 1
-	done
+	wait_button 1
 	echo "ok - the power button interrupts"
 }
 
@@ -535,6 +540,43 @@ test_mirror() {
 test_mirrored() {
 	is "all that was written is there" \
 		"$(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)" "$(option sum)"
+}
+
+# ---- a disk whose writes go to an overlay
+
+sum_of() {
+	dd if=/dev/vda bs=1M skip="$1" count="$2" iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1
+}
+
+# syncs N DISK: that many, each after a write
+syncs() {
+	i=0
+	while [ $i -lt "$1" ]; do
+		i=$((i + 1))
+		dd if=/dev/urandom of="/dev/$2" bs=4k count=1 seek=$i conv=fsync,notrunc 2>/dev/null ||
+			return
+	done
+}
+
+# The host looks at the overlay where it presses the button.
+test_overlay() {
+	at=$(option at)
+	is "all of the base is there" "$(sum_of 0 8)" "$(option sum)"
+	check "vda: data is there after dropping caches" written vda 0 2 >/tmp/sums
+	check "vda: and elsewhere" written vda "$at" 1 >>/tmp/sums
+	cat /tmp/sums
+	check "vda: syncs" syncs 8 vda
+	check "vdb: syncs" syncs 8 vdb
+	mine=$(sum_of 0 8)
+	echo "# written"
+	wait_button 1
+	is "all is as it was left, whatever others write" "$(sum_of 0 8)" "$mine"
+	check "all is discarded" blkdiscard -l $((8 << 20)) /dev/vda
+	is "and reads as zeroes" "$(sum_of 0 8)" \
+		"$(head -c $((8 << 20)) /dev/zero | md5sum | cut -d ' ' -f 1)"
+	echo "# discarded"
+	wait_button 2
+	no_trouble
 }
 
 # setting SLOT: vendor and device, as configuration space has them
