@@ -235,7 +235,6 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	blk->group = place->group;
 	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
 	blk->backend = *be;
-	blk->live = &blk->backend;
 	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, place->mem,
 			      &why);
 	if (ret)
@@ -382,7 +381,7 @@ void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target)
 	block_backend_close(&blk->backend);
 	blk->backend = *target;
 	free(blk->moved);
-	blk->live = blk->moved = target;
+	blk->moved = target;
 }
 
 bool virtio_blk_stopped(const struct virtio_blk *blk, int *code)

@@ -19,9 +19,7 @@ struct throttle_group;
 struct virtio_blk {
 	struct virtio_dev dev;
 	struct block_backend backend; /* main's knowledge of it */
-	const struct block_backend
-		*live;			 /* what its thread works with: `backend`, until it moves */
-	struct block_backend *moved;	 /* the same, once it has moved; owned */
+	struct block_backend *moved;  /* its thread's, once a mirror has become the disk; owned */
 	struct blk_dataplane *dataplane; /* owned */
 	struct throttle_group *group;	 /* whose limits it has */
 	int stop_fd;			 /* the VM's: see struct vm */

@@ -263,7 +263,7 @@ static int create_job(struct copying *c, struct error *err)
 	const struct blk_hooks hooks = { .worker = sandbox_hook(m->sandbox, ROLE_WORKER) };
 	const struct blk_job_config config = {
 		.mode = c->mode,
-		.source = c->disk->blk.live,
+		.source = &c->disk->blk.backend,
 		.target = c->be,
 		.target_zero = c->zero,
 		.speed = c->speed,
@@ -337,8 +337,8 @@ static void open_target(void *opaque)
 	const bool broker = c->machine->opt->broker_fd >= 0;
 	struct error why;
 
-	c->ret = blk_target_open(c->be, c->target, c->disk->blk.live, broker ? &by : NULL, &c->zero,
-				 &why);
+	c->ret = blk_target_open(c->be, c->target, &c->disk->blk.backend, broker ? &by : NULL,
+				 &c->zero, &why);
 	if (c->ret)
 		error_setx(&c->err, -c->ret, "disk %s: target %s", disk_of(c), why.text);
 }
