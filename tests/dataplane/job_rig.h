@@ -17,6 +17,7 @@
 #include "virtio/blk/job.h"
 
 #define CHUNK (1U << BLK_CHUNK_MIN_SHIFT)
+#define MB    (1ULL << 20)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
@@ -116,7 +117,7 @@ static inline void job_target(struct job *j)
 	assert_int_equal(ftruncate(fd, RIG_SIZE), 0);
 	close(fd);
 	config.path = j->path;
-	config.readonly = false;
+	config.readonly = config.overlay = false;
 	if (block_backend_open(&j->be, &config, &err))
 		fail_msg("%s", err.text);
 }
@@ -156,13 +157,40 @@ static inline struct job *job_new(struct rig *rig, enum blk_copy_mode mode, uint
 	return j;
 }
 
+static inline void job_begin(struct job *j)
+{
+	assert_int_equal(blk_dataplane_start_job(j->rig->dp, j->job), 0);
+	assert_int_equal(job_answer(j->rig), 0);
+}
+
 static inline struct job *job_start(struct rig *rig, enum blk_copy_mode mode, uint64_t speed)
 {
 	struct job *j = job_new(rig, mode, speed);
 
-	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-	assert_int_equal(job_answer(rig), 0);
+	job_begin(j);
 	return j;
+}
+
+/* Discards or makes zeroes: `n` ranges in one request. */
+static inline void do_ranges(struct rig *rig, const struct rig_req *r, uint32_t type,
+			     const struct virtio_blk_discard_write_zeroes *seg, unsigned n)
+{
+	const uint32_t size = n * sizeof(*seg);
+	struct fake_buf buf[3] = { { r->hdr, 16, 0 }, { r->data, size, 0 }, { r->status, 1, W } };
+
+	rig_header(rig, r, type, 0);
+	memcpy(rig_ptr(rig, r->data), seg, size);
+	rig_do_chain(rig, buf, 3);
+	assert_int_equal(rig_status(rig, r), VIRTIO_BLK_S_OK);
+}
+
+static inline void do_range(struct rig *rig, const struct rig_req *r, uint32_t type,
+			    uint64_t sector, uint32_t sectors)
+{
+	const struct virtio_blk_discard_write_zeroes seg = { .sector = sector,
+							     .num_sectors = sectors };
+
+	do_ranges(rig, r, type, &seg, 1);
 }
 
 /* Waits until it is in `state`, or in one after it. */
@@ -285,6 +313,26 @@ static inline void busy_free(struct busy *b)
 {
 	free(b->d);
 	free(b);
+}
+
+/* The guest goes on for a while; then the image at `path` holds what it believes to be on the disk, and
+ * all is taken apart. */
+static inline void end_busy(struct busy *b, struct job *j, const char *path)
+{
+	struct rig *rig = j->rig;
+
+	busy_rounds(b, 2);
+	busy_end(b);
+	assert_same_image(image_of(path), busy_image(b));
+	busy_free(b);
+	rig_free(rig);
+	job_free(j);
+}
+
+static inline void end_idle(struct job *j)
+{
+	rig_free(j->rig);
+	job_free(j);
 }
 
 #endif

@@ -3,8 +3,6 @@
  * whatever happens to it, the guest does not notice. */
 #include "tests/dataplane/job_rig.h"
 
-#define MB (1ULL << 20)
-
 /* The moment is that of the pause: nothing is written before the job begins. */
 static struct job *start_paused(struct rig *rig, uint64_t speed, uint8_t **then)
 {
@@ -15,18 +13,6 @@ static struct job *start_paused(struct rig *rig, uint64_t speed, uint8_t **then)
 	j = job_start(rig, BLK_COPY_BACKUP, speed);
 	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
 	return j;
-}
-
-static void end_all(struct rig *rig, struct busy *b, struct job *j)
-{
-	if (b) {
-		busy_rounds(b, 2);
-		busy_end(b);
-		assert_same_image(image_of(rig->path), busy_image(b));
-		busy_free(b);
-	}
-	rig_free(rig);
-	job_free(j);
 }
 
 static void backs_up(struct rig_config config, uint64_t speed)
@@ -45,7 +31,7 @@ static void backs_up(struct rig_config config, uint64_t speed)
 	assert_int_equal(blk_job_progress(j->job)->left, 0);
 	assert_int_equal(blk_job_progress(j->job)->copied, RIG_SIZE);
 	print_message("%lu writes waited\n", (unsigned long)blk_job_progress(j->job)->waits);
-	end_all(rig, b, j);
+	end_busy(b, j, rig->path);
 }
 
 static void a_backup_is_the_disk_of_the_moment_it_began(void **state)
@@ -89,7 +75,7 @@ static void what_is_under_way_ends_before_it_begins(void **state)
 	assert_int_equal(copy[0], 0x77);
 	assert_int_equal(copy[16 * BLOCK - 1], 0x77);
 	free(copy);
-	end_all(rig, NULL, j);
+	end_idle(j);
 }
 
 /* The job's limit is no limit of the guest's: what it waits for is copied at once. */
@@ -105,22 +91,7 @@ static void a_slow_backup_does_not_slow_the_guest_down(void **state)
 				 VIRTIO_BLK_S_OK);
 	assert_true(time(NULL) - from < 10); /* it would take days */
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_DONE);
-	end_all(rig, NULL, j);
-}
-
-static void one_range(struct rig *rig, const struct rig_req *r, uint32_t type, uint64_t sector,
-		      uint32_t sectors)
-{
-	const struct virtio_blk_discard_write_zeroes seg = { .sector = sector,
-							     .num_sectors = sectors };
-	struct fake_buf buf[3] = { { r->hdr, 16, 0 },
-				   { r->data, sizeof(seg), 0 },
-				   { r->status, 1, W } };
-
-	rig_header(rig, r, type, 0);
-	memcpy(rig_ptr(rig, r->data), &seg, sizeof(seg));
-	rig_do_chain(rig, buf, 3);
-	assert_int_equal(rig_status(rig, r), VIRTIO_BLK_S_OK);
+	end_idle(j);
 }
 
 static void discards_and_zeroes_wait_as_well(void **state)
@@ -130,11 +101,11 @@ static void discards_and_zeroes_wait_as_well(void **state)
 	uint8_t *then = image_of(rig->path);
 	struct job *j = job_start(rig, BLK_COPY_BACKUP, 1);
 
-	one_range(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 8, 2000);
-	one_range(rig, &r, VIRTIO_BLK_T_DISCARD, 2048, RIG_SECTORS - 2048);
+	do_range(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 8, 2000);
+	do_range(rig, &r, VIRTIO_BLK_T_DISCARD, 2048, RIG_SECTORS - 2048);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_DONE);
 	assert_same_image(then, image_of(j->path));
-	end_all(rig, NULL, j);
+	end_idle(j);
 }
 
 /* ---- it fails -------------------------------------------------------------------------------- */
@@ -147,12 +118,11 @@ static void a_target_that_is_full_or_broken_fails_the_job_alone(void **state)
 		struct job *j = job_new(rig, BLK_COPY_BACKUP, 8 * MB);
 
 		host.fd = j->be.fd;
-		assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-		assert_int_equal(job_answer(rig), 0);
+		job_begin(j);
 		host.writes = ENOSPC;
 		assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_FAILED);
 		assert_int_equal(job_error(j), ENOSPC);
-		end_all(rig, b, j);
+		end_busy(b, j, rig->path);
 	}
 }
 
@@ -164,12 +134,11 @@ static void a_source_that_cannot_be_read_fails_the_job(void **state)
 
 	host.fd = rig->be.fd;
 	host.reads = EIO;
-	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-	assert_int_equal(job_answer(rig), 0);
+	job_begin(j);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_FAILED);
 	assert_int_equal(job_error(j), EIO);
 	assert_true(blk_job_progress(j->job)->source);
-	end_all(rig, b, j);
+	end_busy(b, j, rig->path);
 }
 
 static void a_sync_that_fails_fails_the_job(void **state)
@@ -179,10 +148,9 @@ static void a_sync_that_fails_fails_the_job(void **state)
 
 	host.fd = j->be.fd;
 	host.syncs = EIO;
-	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-	assert_int_equal(job_answer(rig), 0);
+	job_begin(j);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_FAILED);
-	end_all(rig, NULL, j);
+	end_idle(j);
 }
 
 /* ---- with a target that does not answer, so that writes wait ----------------------------------- */
@@ -223,8 +191,7 @@ static struct stuck get_stuck(void)
 	s.j = job_new(s.rig, BLK_COPY_BACKUP, 0);
 	host.fd = s.j->be.fd;
 	host.hang = true;
-	assert_int_equal(blk_dataplane_start_job(s.rig->dp, s.j->job), 0);
-	assert_int_equal(job_answer(s.rig), 0);
+	job_begin(s.j);
 	for (unsigned i = 0; i < STUCK; i++) {
 		s.r[i] = rig_req(s.rig, BLOCK);
 		memset(rig_ptr(s.rig, s.r[i].data), 0xee, BLOCK);
@@ -247,7 +214,7 @@ static void a_write_waits_until_the_old_data_is_safe_and_no_longer(void **state)
 	host.hang = false;
 	wait_done(&s, STUCK - s.done);
 	assert_int_equal(job_wait(s.j, BLK_JOB_DONE), BLK_JOB_DONE);
-	end_all(s.rig, NULL, s.j);
+	end_idle(s.j);
 }
 
 static void writes_that_wait_are_let_go_when_the_job_fails_or_is_cancelled(void **state)
@@ -263,7 +230,7 @@ static void writes_that_wait_are_let_go_when_the_job_fails_or_is_cancelled(void 
 		host.hang = false;
 		assert_int_equal(job_wait(s.j, BLK_JOB_DONE),
 				 cancel ? BLK_JOB_CANCELLED : BLK_JOB_FAILED);
-		end_all(s.rig, NULL, s.j);
+		end_idle(s.j);
 	}
 }
 
@@ -278,7 +245,7 @@ static void a_pause_keeps_writes_that_wait(void **state)
 	assert_int_equal(rig_send(s.rig, BLK_CMD_RESUME), 0);
 	wait_done(&s, STUCK - s.done);
 	assert_int_equal(job_wait(s.j, BLK_JOB_DONE), BLK_JOB_DONE);
-	end_all(s.rig, NULL, s.j);
+	end_idle(s.j);
 }
 
 static bool has_ee(struct rig *rig, unsigned chunk)
@@ -311,7 +278,7 @@ static void a_reset_forgets_writes_that_wait(void **state)
 	for (unsigned i = 0; i < 100; i++) /* all requests of the pool are there */
 		assert_int_equal(rig_do(s.rig, &s.r[0], VIRTIO_BLK_T_IN, 0, BLOCK),
 				 VIRTIO_BLK_S_OK);
-	end_all(s.rig, NULL, s.j);
+	end_idle(s.j);
 }
 
 static void the_end_of_the_disk_forgets_them_and_waits_for_the_target(void **state)
@@ -322,7 +289,7 @@ static void the_end_of_the_disk_forgets_them_and_waits_for_the_target(void **sta
 	host.hang = false;
 	assert_int_equal(blk_dataplane_stop(s.rig->dp, RIG_WAIT_MS), 0);
 	assert_int_equal(blk_job_state(s.j->job), BLK_JOB_CANCELLED);
-	end_all(s.rig, NULL, s.j);
+	end_idle(s.j);
 }
 
 static void a_backup_becomes_no_disk(void **state)
@@ -334,7 +301,7 @@ static void a_backup_becomes_no_disk(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), -EINVAL);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_CANCELLED);
-	end_all(rig, NULL, j);
+	end_idle(j);
 }
 
 int main(void)

@@ -3,8 +3,6 @@
  * happens to it, the guest does not notice. */
 #include "tests/dataplane/job_rig.h"
 
-#define MB (1ULL << 20)
-
 /* ---- to the end ------------------------------------------------------------------------------ */
 
 static void pivots(struct rig_config config, uint64_t speed)
@@ -33,8 +31,7 @@ static void pivots(struct rig_config config, uint64_t speed)
 		      (unsigned long)(blk_job_progress(j->job)->hold_ns / 1000),
 		      (unsigned long)blk_job_progress(j->job)->waits);
 	busy_free(b);
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 static void a_mirror_is_equal_at_the_pivot_and_is_the_disk_then(void **state)
@@ -74,11 +71,7 @@ static void a_guest_that_writes_faster_than_the_job_is_slowed_down(void **state)
 	assert_true(blk_job_progress(j->job)->waits > 0);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), 0);
 	job_wait(j, BLK_JOB_DONE);
-	busy_end(b);
-	assert_same_image(image_of(j->path), busy_image(b));
-	busy_free(b);
-	rig_free(rig);
-	job_free(j);
+	end_busy(b, j, j->path);
 }
 
 static void the_limit_holds(void **state)
@@ -94,8 +87,7 @@ static void the_limit_holds(void **state)
 	job_wait(j, BLK_JOB_READY);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	job_wait(j, BLK_JOB_DONE);
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 /* A mirror of a mirror: the target of the first is the source of the second. */
@@ -156,25 +148,7 @@ static void holes_stay_holes(void **state)
 	assert_true(blk_job_progress(j->job)->written >= 4ULL * CHUNK);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), 0);
 	job_wait(j, BLK_JOB_DONE);
-	rig_free(rig);
-	job_free(j);
-}
-
-static void ranges(struct rig *rig, const struct rig_req *r, uint32_t type, uint64_t sector,
-		   uint32_t sectors)
-{
-	struct virtio_blk_discard_write_zeroes seg[2] = {
-		{ .sector = sector, .num_sectors = sectors },
-		{ .sector = sector + 4 * sectors, .num_sectors = sectors },
-	};
-	struct fake_buf buf[3] = { { r->hdr, 16, 0 },
-				   { r->data, sizeof(seg), 0 },
-				   { r->status, 1, W } };
-
-	rig_header(rig, r, type, 0);
-	memcpy(rig_ptr(rig, r->data), seg, sizeof(seg));
-	rig_do_chain(rig, buf, 3);
-	assert_int_equal(rig_status(rig, r), VIRTIO_BLK_S_OK);
+	end_idle(j);
 }
 
 static void discards_and_zeroes_are_copied(void **state)
@@ -182,18 +156,18 @@ static void discards_and_zeroes_are_copied(void **state)
 	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
 	struct rig_req r = rig_req(rig, 4096);
 	struct job *j = job_start(rig, BLK_COPY_MIRROR, 0);
+	const struct virtio_blk_discard_write_zeroes seg[] = { { 64, 200, 0 }, { 864, 200, 0 } };
 
 	job_wait(j, BLK_JOB_READY);
 	usleep(20000); /* all is copied, and must be again */
-	ranges(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 64, 200);
-	ranges(rig, &r, VIRTIO_BLK_T_DISCARD, 2048, 256);
+	do_ranges(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, seg, 2);
+	do_range(rig, &r, VIRTIO_BLK_T_DISCARD, 2048, 256);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
 	job_wait(j, BLK_JOB_HELD);
 	assert_same_image(image_of(rig->path), image_of(j->path));
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	job_wait(j, BLK_JOB_DONE);
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 /* ---- it fails -------------------------------------------------------------------------------- */
@@ -204,13 +178,8 @@ static void fails(struct rig *rig, struct busy *b, struct job *j, int code, bool
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_FAILED);
 	assert_int_equal(job_error(j), code);
 	assert_int_equal(blk_job_progress(j->job)->source, source);
-	busy_rounds(b, 2);
-	busy_end(b);
-	assert_int_equal(rig->dp ? rig_stat(&blk_dataplane_stats(rig->dp)->errors) : 0, 0);
-	assert_same_image(image_of(rig->path), busy_image(b));
-	busy_free(b);
-	rig_free(rig);
-	job_free(j);
+	assert_int_equal(rig_stat(&blk_dataplane_stats(rig->dp)->errors), 0);
+	end_busy(b, j, rig->path);
 }
 
 static void a_target_that_is_full_or_broken_fails_the_job_alone(void **state)
@@ -223,8 +192,7 @@ static void a_target_that_is_full_or_broken_fails_the_job_alone(void **state)
 		struct job *j = job_new(rig, BLK_COPY_MIRROR, 8 * MB);
 
 		host.fd = j->be.fd;
-		assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-		assert_int_equal(job_answer(rig), 0);
+		job_begin(j);
 		busy_rounds(b, 2);
 		host.writes = codes[i / 2];
 		fails(rig, b, j, codes[i / 2], false);
@@ -253,8 +221,7 @@ static void a_source_that_cannot_be_read_fails_the_job(void **state)
 
 		host.fd = rig->be.fd;
 		host.reads = EIO;
-		assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
-		assert_int_equal(job_answer(rig), 0);
+		job_begin(j);
 		fails(rig, b, j, EIO, true);
 	}
 }
@@ -312,12 +279,7 @@ static void cancelled_in(enum blk_job_state state)
 	reach(rig, j, state);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_CANCELLED);
-	busy_rounds(b, 2);
-	busy_end(b);
-	assert_same_image(image_of(rig->path), busy_image(b));
-	busy_free(b);
-	rig_free(rig);
-	job_free(j);
+	end_busy(b, j, rig->path);
 }
 
 static void a_mirror_may_be_cancelled_at_any_time(void **state)
@@ -335,8 +297,7 @@ static void the_end_of_the_disk_cancels_it(void **state)
 		reach(rig, j, s);
 		assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);
 		assert_int_equal(blk_job_state(j->job), BLK_JOB_CANCELLED);
-		rig_free(rig);
-		job_free(j);
+		end_idle(j);
 	}
 }
 
@@ -365,8 +326,7 @@ static void resets_do_not_stop_it(void **state)
 		rig_do(rig, &r, VIRTIO_BLK_T_IN, 8 * i, BLOCK);
 		assert_int_equal(((uint8_t *)rig_ptr(rig, r.data))[BLOCK - 1], 0xa0 + i);
 	}
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 /* It goes on while the guest's I/O is paused, and to its pivot; which resumes nothing. */
@@ -389,8 +349,7 @@ static void a_pause_outlasts_the_pivot(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
 	assert_true(rig_wait(rig, 0, &done));
 	assert_int_equal(rig_status(rig, &r), VIRTIO_BLK_S_OK);
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 static void pauses_under_load_do_not_stop_it(void **state)
@@ -410,11 +369,7 @@ static void pauses_under_load_do_not_stop_it(void **state)
 	assert_same_image(image_of(rig->path), image_of(j->path));
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), 0);
 	job_wait(j, BLK_JOB_DONE);
-	busy_end(b);
-	assert_same_image(image_of(j->path), busy_image(b));
-	busy_free(b);
-	rig_free(rig);
-	job_free(j);
+	end_busy(b, j, j->path);
 }
 
 static void commands_out_of_place_are_refused(void **state)
@@ -435,8 +390,7 @@ static void commands_out_of_place_are_refused(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), 0);
 	job_wait(j, BLK_JOB_DONE);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), -ENOENT);
-	rig_free(rig);
-	job_free(j);
+	end_idle(j);
 }
 
 int main(void)
