@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine without KVM for tests of the control socket: two vCPUs whose guest idles, real disks.
+ * A machine without KVM for tests of the control socket: two vCPUs whose guest idles, real disks, the
+ * last one with an overlay.
  * ioctl(2) below takes the place of libc's: include it in one file of a program.
  */
 #ifndef MVMM_TESTS_CONTROL_FAKE_MACHINE_H
@@ -58,6 +59,7 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	close(fd);
 	f->config[i] = defaults;
 	f->config[i].path = f->path[i];
+	f->config[i].overlay = i == 2;
 	if (i == 1)
 		strcpy(f->config[i].serial, "second");
 	else

@@ -17,9 +17,14 @@ struct host {
 	char target[64];
 };
 
+static struct copying *of_disk(struct host *h, unsigned index)
+{
+	return &h->fake.m.disk[index]->copying;
+}
+
 static struct copying *vda(struct host *h)
 {
-	return &h->fake.m.disk[0]->copying;
+	return of_disk(h, 0);
 }
 
 static int set_up(void **state)
@@ -69,31 +74,33 @@ static int wait_for(struct host *h, const struct answer *a)
 	return a->ret;
 }
 
-static int start(struct host *h, enum blk_copy_mode mode, struct answer *a)
+static int start(struct host *h, struct copying *c, enum copying_kind kind, const char *name,
+		 struct answer *a)
 {
-	const struct copying_wish wish = { .mode = mode, .target = h->target };
+	const struct copying_wish wish = { .kind = kind, .target = h->target };
 	const struct copying_waiter waiter = { answered, a };
 	int ret;
 
 	*a = (struct answer){ 0 };
-	ret = copying_start(vda(h), &h->loop, &wish, &waiter, &a->err);
+	snprintf(h->target, sizeof(h->target), "%s/%s", h->dir, name);
+	ret = copying_start(c, &h->loop, &wish, &waiter, &a->err);
 	return ret ? ret : wait_for(h, a);
 }
 
-static void begin(struct host *h, enum blk_copy_mode mode, const char *name)
+static void begin(struct host *h, struct copying *c, enum copying_kind kind, const char *name)
 {
 	struct answer a;
 
-	snprintf(h->target, sizeof(h->target), "%s/%s", h->dir, name);
-	if (start(h, mode, &a))
+	if (start(h, c, kind, name, &a))
 		fail_msg("%s", a.err.text);
 }
 
-static void wait_end(struct host *h)
+static void wait_done(struct host *h, struct copying *c)
 {
-	while (vda(h)->phase == COPYING_RUNS)
+	while (c->phase == COPYING_RUNS)
 		loop_once(&h->loop);
-	assert_int_equal(vda(h)->phase, COPYING_ENDED);
+	assert_int_equal(c->phase, COPYING_ENDED);
+	assert_int_equal(c->view.state, BLK_JOB_DONE);
 }
 
 static void mirror_to(struct host *h, const char *name)
@@ -101,11 +108,10 @@ static void mirror_to(struct host *h, const char *name)
 	struct answer a = { 0 };
 	const struct copying_waiter waiter = { answered, &a };
 
-	begin(h, BLK_COPY_MIRROR, name);
+	begin(h, vda(h), COPYING_MIRROR, name);
 	if (copying_complete(vda(h), &waiter, &a.err) || wait_for(h, &a))
 		fail_msg("%s", a.err.text);
-	wait_end(h);
-	assert_int_equal(vda(h)->view.state, BLK_JOB_DONE);
+	wait_done(h, vda(h));
 	assert_string_equal(machine_disk_path(h->fake.m.disk[0]), h->target);
 }
 
@@ -156,21 +162,55 @@ static void a_disk_that_has_moved_and_changed_its_size_is_copied_again(void **st
 	mirror_to(h, "second");
 	assert_int_equal(vda(h)->view.size, FAKE_BYTES / 2);
 	resize(h, FAKE_BYTES / 4);
-	begin(h, BLK_COPY_BACKUP, "backup");
-	wait_end(h);
-	assert_int_equal(vda(h)->view.state, BLK_JOB_DONE);
+	begin(h, vda(h), COPYING_BACKUP, "backup");
+	wait_done(h, vda(h));
 	assert_int_equal(vda(h)->view.copied, FAKE_BYTES / 4);
 	remove_file(h, "first");
 	remove_file(h, "second");
 	remove_file(h, "backup");
 }
 
+/* ---- an overlay ------------------------------------------------------------------------------ */
+
+static void a_disk_with_an_overlay_is_committed_or_backed_up(void **state)
+{
+	struct host *h = *state;
+	struct copying *c = of_disk(h, 2);
+	struct copying_view view;
+
+	begin(h, c, COPYING_COMMIT, "commit");
+	wait_done(h, c);
+	assert_true(copying_look(c, COPYING_COMMIT, &view));
+	assert_false(copying_look(c, COPYING_BACKUP, &view));
+	begin(h, c, COPYING_BACKUP, "backup");
+	wait_done(h, c);
+	remove_file(h, "commit");
+	remove_file(h, "backup");
+}
+
+/* The folder is empty afterwards: tear_down() sees to that. */
+static void what_cannot_be_copied_like_that_is_refused_before_a_file_is_made(void **state)
+{
+	struct host *h = *state;
+	struct answer a;
+
+	assert_int_equal(start(h, of_disk(h, 2), COPYING_MIRROR, "m", &a), -ENOTSUP);
+	assert_non_null(strstr(a.err.text, "disk vdc: no mirror of a disk with an overlay"));
+	assert_int_equal(start(h, vda(h), COPYING_COMMIT, "c", &a), -ENOTSUP);
+	assert_non_null(strstr(a.err.text, "disk vda: has no overlay to commit"));
+	h->fake.opt.restart = true;
+	assert_int_equal(start(h, vda(h), COPYING_MIRROR, "m", &a), -ENOTSUP);
+	assert_non_null(strstr(a.err.text, "--on-reboot restart"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-			a_disk_that_has_moved_and_changed_its_size_is_copied_again, set_up,
-			tear_down),
+		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
+		TEST(a_disk_with_an_overlay_is_committed_or_backed_up),
+		TEST(what_cannot_be_copied_like_that_is_refused_before_a_file_is_made),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,9 +81,6 @@ int blk_job_create(struct blk_job **out, const struct blk_job_config *config, st
 	struct blk_job *job;
 	int ret;
 
-	/* Its reads would have to be put together of two files. */
-	if (config->source->overlay)
-		return error_setx(err, EOPNOTSUPP, "a disk with an overlay cannot be copied");
 	job = map_job(config);
 	if (!job)
 		return error_set(err, errno, "cannot map memory for a job");

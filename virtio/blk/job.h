@@ -57,7 +57,8 @@ struct blk_job;
 
 struct blk_job_config {
 	enum blk_copy_mode mode;
-	const struct block_backend *source; /* the disk's; outlives the job */
+	const struct block_backend
+		*source; /* the disk's; outlives the job; of a mirror: no overlay */
 	const struct block_backend
 		*target;  /* the same; as large as the source, of the same engine */
 	bool target_zero; /* the target is known to hold nothing but zeroes */
@@ -68,7 +69,7 @@ struct blk_job_config {
 	const struct blk_hooks *hooks; /* copied; NULL: none */
 };
 
-/* Main. -EAGAIN: the host is out of AIO slots. -EOPNOTSUPP: the source has an overlay. */
+/* Main. -EAGAIN: the host is out of AIO slots. */
 int blk_job_create(struct blk_job **out, const struct blk_job_config *config, struct error *err);
 
 /* Once it has ended, or was never given away, or the disk's thread has ended. Main. */

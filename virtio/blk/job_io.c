@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "virtio/blk/job_priv.h"
+#include "virtio/blk/overlay.h"
 
 /* How long to wait before the host is asked again, when nothing is under way that would wake us. */
 #define RETRY_NS 1000000
@@ -35,6 +36,22 @@ void job_slot_put(struct blk_job *job, struct blk_slot *slot)
 	job->used--;
 }
 
+/*
+ * Of a disk with an overlay a chunk is read piece by piece, each from the file that holds it when its
+ * turn comes: of a backup's chunk nothing moves from one to the other before it has been read.
+ */
+static void choose_part(const struct blk_job *job, struct blk_slot *slot)
+{
+	const struct blk_overlay *ov = job->source->overlay;
+	const struct blk_chunks *c = &job->copy.chunks;
+
+	slot->len = blk_chunk_len(c, slot->chunk) - slot->at;
+	slot->req.from_base = false;
+	if (ov && slot->phase == SLOT_READ)
+		slot->len = blk_overlay_run(ov, blk_chunk_offset(c, slot->chunk) + slot->at,
+					    slot->len, &slot->req.from_base);
+}
+
 /* A worker counts what it has done in the request: each time a new one. */
 static void to_worker(struct blk_job *job, struct blk_slot *slot)
 {
@@ -42,42 +59,57 @@ static void to_worker(struct blk_job *job, struct blk_slot *slot)
 
 	req->op = slot->phase == SLOT_READ ? BLK_OP_READ : BLK_OP_WRITE;
 	req->be = slot->phase == SLOT_READ ? job->source : job->target;
-	req->offset = blk_chunk_offset(&job->copy.chunks, slot->chunk);
-	req->total = req->len = blk_chunk_len(&job->copy.chunks, slot->chunk);
+	req->offset = blk_chunk_offset(&job->copy.chunks, slot->chunk) + slot->at;
+	req->total = req->len = slot->len;
 	req->iov = req->inline_iov;
-	req->iov[0] = (struct iovec){ .iov_base = slot->buffer, .iov_len = req->len };
+	req->iov[0] = (struct iovec){ .iov_base = slot->buffer + slot->at, .iov_len = req->len };
 	req->nseg = 1;
 	blk_pool_queue(&job->pool, req);
 }
 
+static int file_of(const struct blk_job *job, const struct blk_slot *slot)
+{
+	if (slot->req.from_base)
+		return job->source->overlay->base_fd;
+	return slot->phase == SLOT_READ ? job->source->fd : job->target->fd;
+}
+
 static void to_aio(struct blk_job *job, struct blk_slot *slot)
 {
-	const bool read = slot->phase == SLOT_READ;
 	struct iocb *iocb = &slot->req.iocb;
 
 	memset(iocb, 0, sizeof(*iocb));
 	iocb->data = slot;
-	iocb->aio_fildes = read ? job->source->fd : job->target->fd;
-	iocb->aio_lio_opcode = read ? IO_CMD_PREAD : IO_CMD_PWRITE;
-	iocb->u.c.buf = slot->buffer;
-	iocb->u.c.nbytes = blk_chunk_len(&job->copy.chunks, slot->chunk);
-	iocb->u.c.offset = (long long)blk_chunk_offset(&job->copy.chunks, slot->chunk);
+	iocb->aio_fildes = file_of(job, slot);
+	iocb->aio_lio_opcode = slot->phase == SLOT_READ ? IO_CMD_PREAD : IO_CMD_PWRITE;
+	iocb->u.c.buf = slot->buffer + slot->at;
+	iocb->u.c.nbytes = slot->len;
+	iocb->u.c.offset = (long long)(blk_chunk_offset(&job->copy.chunks, slot->chunk) + slot->at);
 	io_set_eventfd(iocb, job->pool.event_fd);
 	job->batch[job->nbatch++] = iocb;
 }
 
-void job_slot_read(struct blk_job *job, struct blk_slot *slot)
+static void read_part(struct blk_job *job, struct blk_slot *slot)
 {
-	slot->phase = SLOT_READ;
+	choose_part(job, slot);
 	if (job->native)
 		to_aio(job, slot);
 	else
 		to_worker(job, slot);
 }
 
+void job_slot_read(struct blk_job *job, struct blk_slot *slot)
+{
+	slot->phase = SLOT_READ;
+	slot->at = 0;
+	read_part(job, slot);
+}
+
 void job_slot_write(struct blk_job *job, struct blk_slot *slot, bool by_worker)
 {
 	slot->phase = SLOT_WRITE;
+	slot->at = 0;
+	choose_part(job, slot);
 	if (job->native && !by_worker)
 		to_aio(job, slot);
 	else
@@ -172,19 +204,29 @@ static unsigned reap_aio(struct blk_job *job, struct io_event *events)
 	return ret;
 }
 
-/* False: it is not at its end, a worker does it over. A short transfer is the end of a file, or of the
- * room on a file system, and the next call says which. */
+/* A part has been transferred. False: another one follows. */
+static bool whole(struct blk_job *job, struct blk_slot *slot)
+{
+	slot->at += slot->len;
+	if (slot->at == blk_chunk_len(&job->copy.chunks, slot->chunk))
+		return true;
+	read_part(job, slot);
+	return false;
+}
+
+/* False: it is not at its end. A short transfer is the end of a file, or of the room on a file system:
+ * a worker does it over, whose call says which. */
 static bool aio_ended(struct blk_job *job, const struct io_event *event, struct job_end *end)
 {
 	struct blk_slot *slot = event->data;
 	const long res = (long)event->res;
 
-	if (res >= 0 && res != (long)blk_chunk_len(&job->copy.chunks, slot->chunk)) {
+	if (res >= 0 && res != (long)slot->len) {
 		to_worker(job, slot);
 		return false;
 	}
 	*end = (struct job_end){ .slot = slot, .error = res < 0 ? (int)res : 0 };
-	return true;
+	return res < 0 || whole(job, slot);
 }
 
 static struct blk_slot *slot_of(struct blk_job *job, struct blk_request *req)
@@ -199,13 +241,16 @@ unsigned job_reap(struct blk_job *job, struct job_end *ends)
 	struct io_event events[BLK_JOB_SLOTS];
 	const unsigned naio = reap_aio(job, events);
 	struct blk_request *req, *next;
+	struct blk_slot *slot;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < naio; i++)
 		n += aio_ended(job, &events[i], &ends[n]);
 	for (req = blk_pool_reap(&job->pool); req; req = next) {
 		next = req->next;
-		ends[n++] = (struct job_end){ .slot = slot_of(job, req), .error = req->result };
+		slot = slot_of(job, req);
+		if (!slot || req->result || whole(job, slot))
+			ends[n++] = (struct job_end){ .slot = slot, .error = req->result };
 	}
 	return n;
 }

@@ -29,6 +29,9 @@ struct blk_slot {
 	uint8_t *buffer;	/* a chunk's size */
 	uint64_t chunk;
 	enum blk_slot_phase phase;
+	/* The part of the chunk that is being transferred: all of it, but of a disk with an overlay
+	 * what lies in one file. What is before it has been done. */
+	uint32_t at, len;
 };
 
 struct blk_job {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a disk's mirror or backup; see copying.h.
+ * The life of a disk's mirror, backup or commit; see copying.h.
  *
  * Main; open_target() runs on a thread of its own. Must not know who asks, nor how a disk is copied.
  */
@@ -21,9 +21,20 @@
 
 #define SAMPLE_MS 1000
 
+const char *copying_kind_name(enum copying_kind kind)
+{
+	static const char *const names[] = {
+		[COPYING_MIRROR] = "mirror",
+		[COPYING_BACKUP] = "backup",
+		[COPYING_COMMIT] = "commit",
+	};
+
+	return names[kind];
+}
+
 static const char *name_of(const struct copying *c)
 {
-	return c->mode == BLK_COPY_MIRROR ? "mirror" : "backup";
+	return copying_kind_name(c->kind);
 }
 
 static const char *disk_of(const struct copying *c)
@@ -75,9 +86,9 @@ static void sample(void *opaque)
 	loop_timer_set(c->loop, &c->sample, now + SAMPLE_MS);
 }
 
-bool copying_look(struct copying *c, enum blk_copy_mode mode, struct copying_view *view)
+bool copying_look(struct copying *c, enum copying_kind kind, struct copying_view *view)
 {
-	if (c->phase == COPYING_NONE || c->mode != mode)
+	if (c->phase == COPYING_NONE || c->kind != kind)
 		return false;
 	if (c->phase == COPYING_RUNS)
 		look(c);
@@ -140,8 +151,9 @@ static void say_end(struct copying *c, struct error *err)
 				    name_of(c));
 		break;
 	default:
-		if (c->mode == BLK_COPY_BACKUP)
-			log_verbose("disk %s: its backup '%s' is complete", disk_of(c), c->target);
+		if (c->kind != COPYING_MIRROR)
+			log_verbose("disk %s: its %s '%s' is complete", disk_of(c), name_of(c),
+				    c->target);
 	}
 }
 
@@ -151,7 +163,7 @@ static void ended(struct copying *c)
 
 	look(c);
 	say_end(c, &err);
-	if (c->view.state == BLK_JOB_DONE && c->mode == BLK_COPY_MIRROR) {
+	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR) {
 		virtio_blk_move(&c->disk->blk, c->be);
 		c->be = NULL;
 		free(c->disk->path);
@@ -262,7 +274,7 @@ static int create_job(struct copying *c, struct error *err)
 	const struct machine *m = c->machine;
 	const struct blk_hooks hooks = { .worker = sandbox_hook(m->sandbox, ROLE_WORKER) };
 	const struct blk_job_config config = {
-		.mode = c->mode,
+		.mode = c->kind == COPYING_MIRROR ? BLK_COPY_MIRROR : BLK_COPY_BACKUP,
 		.source = &c->disk->blk.backend,
 		.target = c->be,
 		.target_zero = c->zero,
@@ -343,21 +355,39 @@ static void open_target(void *opaque)
 		error_setx(&c->err, -c->ret, "disk %s: target %s", disk_of(c), why.text);
 }
 
-static int check(const struct copying *c, const struct copying_wish *wish, struct error *err)
+/* Before anything is made. */
+static int check_kind(const struct copying *c, enum copying_kind kind, struct error *err)
 {
-	const struct run_options *opt = c->machine->opt;
+	const bool overlay = c->disk->blk.backend.overlay;
 
-	if (c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls)
-		return error_setx(err, EBUSY, "disk %s: there is a %s of it already", disk_of(c),
-				  name_of(c));
-	if (c->disk->exit.state == DISK_DRAINS)
-		return error_setx(err, EBUSY, "disk %s: is being removed", disk_of(c));
-	if (wish->mode == BLK_COPY_MIRROR && opt->restart)
+	if (kind == COPYING_COMMIT && !overlay)
+		return error_setx(err, ENOTSUP,
+				  "disk %s: has no overlay to commit; its image has all (a copy of "
+				  "it is a backup)",
+				  disk_of(c));
+	if (kind != COPYING_MIRROR)
+		return 0;
+	if (overlay)
+		return error_setx(err, ENOTSUP,
+				  "disk %s: no mirror of a disk with an overlay; commit writes what "
+				  "it is to a new image",
+				  disk_of(c));
+	if (c->machine->opt->restart)
 		return error_setx(err, ENOTSUP,
 				  "disk %s: no mirror with --on-reboot restart: the next boot "
 				  "would be from the old image",
 				  disk_of(c));
 	return 0;
+}
+
+static int check(const struct copying *c, const struct copying_wish *wish, struct error *err)
+{
+	if (c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls)
+		return error_setx(err, EBUSY, "disk %s: there is a %s of it already", disk_of(c),
+				  name_of(c));
+	if (c->disk->exit.state == DISK_DRAINS)
+		return error_setx(err, EBUSY, "disk %s: is being removed", disk_of(c));
+	return check_kind(c, wish->kind, err);
 }
 
 int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
@@ -377,7 +407,7 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 		return error_set(err, ENOMEM, "disk %s", disk_of(c));
 	}
 	c->loop = loop;
-	c->mode = wish->mode;
+	c->kind = wish->kind;
 	c->speed = wish->speed;
 	c->cancelled = c->cancels = c->completes = c->pivots = c->posted = c->zero = false;
 	c->sample = (struct loop_timer){ .expired = sample, .opaque = c };
@@ -419,7 +449,7 @@ static void asked_to_complete(void *opaque, int result)
 
 int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err)
 {
-	if (c->phase != COPYING_RUNS || c->mode != BLK_COPY_MIRROR)
+	if (c->phase != COPYING_RUNS || c->kind != COPYING_MIRROR)
 		return error_setx(err, ENOENT, "disk %s: there is no mirror of it under way",
 				  disk_of(c));
 	if (c->completes)

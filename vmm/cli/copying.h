@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk's mirror or backup as main sees it: opens the target, gives the disk's thread a job
+ * A disk's mirror, backup or commit as main sees it: opens the target, gives the disk's thread a job
  * (virtio/blk/job.h), follows it, and keeps what has become of the last one.
  *
  * A mirror's pivot is told before the guest goes on with the target: at any moment somebody who looks
@@ -23,9 +23,12 @@
 struct machine;
 struct machine_disk;
 
+/* A commit is the backup of a disk with an overlay: what both files of it are together. */
+enum copying_kind { COPYING_MIRROR, COPYING_BACKUP, COPYING_COMMIT };
+
 /* What a user asks for. */
 struct copying_wish {
-	enum blk_copy_mode mode;
+	enum copying_kind kind;
 	const char *target;
 	uint64_t speed; /* bytes per second; 0: no limit */
 };
@@ -54,7 +57,7 @@ struct copying {
 	struct machine_disk *disk;
 	struct loop *loop;
 	enum copying_phase phase;
-	enum blk_copy_mode mode;
+	enum copying_kind kind;
 	char *target; /* owned */
 	uint64_t speed;
 	bool opening;			 /* the errand is under way: the disk must stay */
@@ -83,7 +86,8 @@ void copying_init(struct copying *c, struct machine *m, struct machine_disk *dis
 /* Once the disk's thread has ended. */
 void copying_destroy(struct copying *c);
 
-/* 0: the waiter is told when it has begun, or why it has not. -EBUSY: there is one already; -ENOTSUP. */
+/* 0: the waiter is told when it has begun, or why it has not. -EBUSY: there is one already; -ENOTSUP:
+ * not of such a disk. */
 int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
 		  const struct copying_waiter *waiter, struct error *err);
 
@@ -93,8 +97,11 @@ int copying_complete(struct copying *c, const struct copying_waiter *waiter, str
 /* -ENOENT: there is nothing to cancel. */
 int copying_cancel(struct copying *c, struct error *err);
 
-/* False: there has been none in this mode. */
-bool copying_look(struct copying *c, enum blk_copy_mode mode, struct copying_view *view);
+/* False: the last one was not of this kind. */
+bool copying_look(struct copying *c, enum copying_kind kind, struct copying_view *view);
+
+/* "mirror" and so on. */
+const char *copying_kind_name(enum copying_kind kind);
 
 /* "opening", then as blk_job_state has them: "copying" and so on. */
 const char *copying_state_name(const struct copying *c);

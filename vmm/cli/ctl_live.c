@@ -20,7 +20,8 @@
 
 enum ctl_follow ctl_follows(const struct ctl_verb *verb)
 {
-	if (!strcmp(verb->words, "disk mirror start") || !strcmp(verb->words, "disk backup start"))
+	if (!strcmp(verb->words, "disk mirror start") || !strcmp(verb->words, "disk backup start") ||
+	    !strcmp(verb->words, "disk commit"))
 		return CTL_FOLLOW_ON;
 	if (!strcmp(verb->words, "disk mirror complete"))
 		return CTL_FOLLOW_ANSWER;

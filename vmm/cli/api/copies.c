@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mirrors and backups of disks on the control socket. Main. */
+/* Mirrors, backups and commits of disks on the control socket. Main. */
 #include <errno.h>
 #include <string.h>
 
@@ -75,23 +75,18 @@ static json_t *copy_json(const struct copying *c, const struct copying_view *v)
 	return json;
 }
 
-static const char *name_of(enum blk_copy_mode mode)
-{
-	return mode == BLK_COPY_MIRROR ? "mirror" : "backup";
-}
-
-static void show(struct api_request *req, enum blk_copy_mode mode)
+static void show(struct api_request *req, enum copying_kind kind)
 {
 	struct machine_disk *disk = disk_of(req);
 	struct copying_view view;
 
 	if (!disk)
 		return;
-	if (copying_look(&disk->copying, mode, &view))
+	if (copying_look(&disk->copying, kind, &view))
 		api_reply(req, 200, copy_json(&disk->copying, &view));
 	else
 		api_error(req, 404, "disk %s: there has been no %s", disk->blk.dev.name,
-			  name_of(mode));
+			  copying_kind_name(kind));
 }
 
 static void answer(void *opaque, int ret, const struct error *err)
@@ -104,12 +99,12 @@ static void answer(void *opaque, int ret, const struct error *err)
 		api_reply(req, 204, NULL);
 }
 
-static void start(struct api_request *req, enum blk_copy_mode mode)
+static void start(struct api_request *req, enum copying_kind kind)
 {
 	const json_t *speed = json_object_get(req->body, "speed");
 	const struct copying_waiter waiter = { answer, req };
 	const struct copying_wish wish = {
-		.mode = mode,
+		.kind = kind,
 		.target = json_string_value(json_object_get(req->body, "target")),
 		.speed = speed ? (uint64_t)json_integer_value(speed) : 0,
 	};
@@ -129,7 +124,7 @@ static void start(struct api_request *req, enum blk_copy_mode mode)
 }
 
 /* Answered at once: the guest is as if there were none from now on, whatever the target does. */
-static void cancel(struct api_request *req, enum blk_copy_mode mode)
+static void cancel(struct api_request *req, enum copying_kind kind)
 {
 	struct machine_disk *disk = disk_of(req);
 	struct copying_view view;
@@ -140,25 +135,25 @@ static void cancel(struct api_request *req, enum blk_copy_mode mode)
 		return;
 	ret = -ENOENT;
 	error_setx(&err, ENOENT, "disk %s: there is no %s under way", disk->blk.dev.name,
-		   name_of(mode));
-	if (copying_look(&disk->copying, mode, &view))
+		   copying_kind_name(kind));
+	if (copying_look(&disk->copying, kind, &view))
 		ret = copying_cancel(&disk->copying, &err);
 	answer(req, ret, &err);
 }
 
 void mirror_start(struct api_request *req)
 {
-	start(req, BLK_COPY_MIRROR);
+	start(req, COPYING_MIRROR);
 }
 
 void mirror_show(struct api_request *req)
 {
-	show(req, BLK_COPY_MIRROR);
+	show(req, COPYING_MIRROR);
 }
 
 void mirror_cancel(struct api_request *req)
 {
-	cancel(req, BLK_COPY_MIRROR);
+	cancel(req, COPYING_MIRROR);
 }
 
 /* Answered when the target is the disk: by then it holds all that the guest was promised, and so does
@@ -179,15 +174,30 @@ void mirror_complete(struct api_request *req)
 
 void backup_start(struct api_request *req)
 {
-	start(req, BLK_COPY_BACKUP);
+	start(req, COPYING_BACKUP);
 }
 
 void backup_show(struct api_request *req)
 {
-	show(req, BLK_COPY_BACKUP);
+	show(req, COPYING_BACKUP);
 }
 
 void backup_cancel(struct api_request *req)
 {
-	cancel(req, BLK_COPY_BACKUP);
+	cancel(req, COPYING_BACKUP);
+}
+
+void commit_start(struct api_request *req)
+{
+	start(req, COPYING_COMMIT);
+}
+
+void commit_show(struct api_request *req)
+{
+	show(req, COPYING_COMMIT);
+}
+
+void commit_cancel(struct api_request *req)
+{
+	cancel(req, COPYING_COMMIT);
 }

@@ -42,6 +42,9 @@ void mirror_complete(struct api_request *req);
 void backup_start(struct api_request *req);
 void backup_show(struct api_request *req);
 void backup_cancel(struct api_request *req);
+void commit_start(struct api_request *req);
+void commit_show(struct api_request *req);
+void commit_cancel(struct api_request *req);
 
 /* metrics.c */
 void metrics_show(struct api_request *req);

@@ -49,6 +49,9 @@ const struct api_route api_routes[] = {
 	{ API_PUT, "/disks/{id}/backup", backup_start, copy_fields, NULL },
 	{ API_GET, "/disks/{id}/backup", backup_show, NULL, NULL },
 	{ API_DELETE, "/disks/{id}/backup", backup_cancel, NULL, NULL },
+	{ API_PUT, "/disks/{id}/commit", commit_start, copy_fields, NULL },
+	{ API_GET, "/disks/{id}/commit", commit_show, NULL, NULL },
+	{ API_DELETE, "/disks/{id}/commit", commit_cancel, NULL, NULL },
 	{ API_GET, "/metrics", metrics_show, NULL, NULL },
 	{ 0 },
 };
