@@ -47,9 +47,9 @@ _mvmm() {
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
 	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
 	disk) COMPREPLY=($(compgen -W "list show limit add remove mirror backup commit" -- "$cur")) ;;
-	mirror) COMPREPLY=($(compgen -W "start status complete cancel" -- "$cur")) ;;
-	backup) COMPREPLY=($(compgen -W "start status cancel" -- "$cur")) ;;
-	commit) COMPREPLY=($(compgen -W "status cancel" -- "$cur")) ;;
+	mirror) COMPREPLY=($(compgen -W "start status speed complete cancel" -- "$cur")) ;;
+	backup) COMPREPLY=($(compgen -W "start status speed cancel" -- "$cur")) ;;
+	commit) COMPREPLY=($(compgen -W "status speed cancel" -- "$cur")) ;;
 	--bs | --depth | --time | --vcpu-affinity) ;;
 	--append | --memory | --cpus | --timeout | --panic-match | --name) ;;
 	*)

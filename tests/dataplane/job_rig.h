@@ -171,6 +171,13 @@ static inline struct job *job_start(struct rig *rig, enum blk_copy_mode mode, ui
 	return j;
 }
 
+static inline int job_speed(struct job *j, uint64_t speed)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_JOB_SPEED, .speed = speed };
+
+	return blk_dataplane_send(j->rig->dp, &cmd, -1, RIG_WAIT_MS);
+}
+
 /* Discards or makes zeroes: `n` ranges in one request. */
 static inline void do_ranges(struct rig *rig, const struct rig_req *r, uint32_t type,
 			     const struct virtio_blk_discard_write_zeroes *seg, unsigned n)

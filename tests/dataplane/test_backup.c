@@ -30,7 +30,9 @@ static void backs_up(struct rig_config config, uint64_t speed)
 	assert_same_image(then, image_of(j->path));
 	assert_int_equal(blk_job_progress(j->job)->left, 0);
 	assert_int_equal(blk_job_progress(j->job)->copied, RIG_SIZE);
-	print_message("%lu writes waited\n", (unsigned long)blk_job_progress(j->job)->waits);
+	print_message("%lu writes waited, the longest for %lu us\n",
+		      (unsigned long)blk_job_progress(j->job)->waits,
+		      (unsigned long)(blk_job_progress(j->job)->wait_ns / 1000));
 	end_busy(b, j, rig->path);
 }
 
@@ -211,9 +213,12 @@ static void a_write_waits_until_the_old_data_is_safe_and_no_longer(void **state)
 {
 	struct stuck s = get_stuck();
 
+	usleep(300000);
 	host.hang = false;
 	wait_done(&s, STUCK - s.done);
 	assert_int_equal(job_wait(s.j, BLK_JOB_DONE), BLK_JOB_DONE);
+	assert_int_equal(blk_job_progress(s.j->job)->waits, STUCK);
+	assert_true(blk_job_progress(s.j->job)->wait_ns >= 300000000);
 	end_idle(s.j);
 }
 

@@ -15,6 +15,7 @@ struct host {
 	struct loop loop;
 	char dir[32];
 	char target[64];
+	uint64_t speed; /* of what begins */
 };
 
 static struct copying *of_disk(struct host *h, unsigned index)
@@ -77,7 +78,7 @@ static int wait_for(struct host *h, const struct answer *a)
 static int start(struct host *h, struct copying *c, enum copying_kind kind, const char *name,
 		 struct answer *a)
 {
-	const struct copying_wish wish = { .kind = kind, .target = h->target };
+	const struct copying_wish wish = { .kind = kind, .target = h->target, .speed = h->speed };
 	const struct copying_waiter waiter = { answered, a };
 	int ret;
 
@@ -170,6 +171,33 @@ static void a_disk_that_has_moved_and_changed_its_size_is_copied_again(void **st
 	remove_file(h, "backup");
 }
 
+/* ---- a speed --------------------------------------------------------------------------------- */
+
+static int set_speed(struct host *h, uint64_t speed)
+{
+	struct answer a = { 0 };
+	const struct copying_waiter waiter = { answered, &a };
+	const int ret = copying_set_speed(vda(h), speed, &waiter, &a.err);
+
+	return ret ? ret : wait_for(h, &a);
+}
+
+static void a_copy_under_way_gets_another_speed(void **state)
+{
+	struct host *h = *state;
+
+	assert_int_equal(set_speed(h, 4096), -ENOENT);
+	h->speed = 1024;
+	begin(h, vda(h), COPYING_BACKUP, "slow");
+	assert_int_equal(set_speed(h, 2048), 0);
+	assert_int_equal(vda(h)->speed, 2048);
+	assert_int_equal(set_speed(h, 0), 0);
+	wait_done(h, vda(h));
+	assert_int_equal(set_speed(h, 4096), -ENOENT);
+	assert_int_equal(vda(h)->speed, 0);
+	remove_file(h, "slow");
+}
+
 /* ---- an overlay ------------------------------------------------------------------------------ */
 
 static void a_disk_with_an_overlay_is_committed_or_backed_up(void **state)
@@ -209,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
+		TEST(a_copy_under_way_gets_another_speed),
 		TEST(a_disk_with_an_overlay_is_committed_or_backed_up),
 		TEST(what_cannot_be_copied_like_that_is_refused_before_a_file_is_made),
 	};

@@ -69,6 +69,7 @@ static void a_guest_that_writes_faster_than_the_job_is_slowed_down(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
 	assert_int_equal(job_wait(j, BLK_JOB_HELD), BLK_JOB_HELD);
 	assert_true(blk_job_progress(j->job)->waits > 0);
+	assert_true(blk_job_progress(j->job)->wait_ns > 0);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_PIVOT), 0);
 	job_wait(j, BLK_JOB_DONE);
 	end_busy(b, j, j->path);
@@ -87,6 +88,36 @@ static void the_limit_holds(void **state)
 	job_wait(j, BLK_JOB_READY);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	job_wait(j, BLK_JOB_DONE);
+	end_idle(j);
+}
+
+static uint64_t copied(const struct job *j)
+{
+	return rig_stat(&blk_job_progress(j->job)->copied);
+}
+
+/* One chunk is under way when it is slowed down to days, and one more has the credit of a new limit. */
+static void another_speed_holds_at_once(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct job *j = job_start(rig, BLK_COPY_MIRROR, 1);
+	uint64_t before;
+
+	assert_int_equal(job_speed(j, MB), 0);
+	before = copied(j);
+	for (unsigned ms = 0; copied(j) < before + 4 * CHUNK; ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		usleep(1000);
+	}
+	assert_int_equal(job_speed(j, 1), 0);
+	before = copied(j);
+	usleep(500000);
+	assert_true(copied(j) <= before + 2 * CHUNK);
+	assert_int_equal(job_speed(j, 0), 0);
+	assert_int_equal(job_wait(j, BLK_JOB_READY), BLK_JOB_READY);
+	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
+	job_wait(j, BLK_JOB_DONE);
+	assert_int_equal(job_speed(j, 1), -ENOENT);
 	end_idle(j);
 }
 
@@ -402,6 +433,7 @@ int main(void)
 		cmocka_unit_test(with_a_driver_that_knows_no_flush),
 		cmocka_unit_test(a_guest_that_writes_faster_than_the_job_is_slowed_down),
 		cmocka_unit_test(the_limit_holds),
+		cmocka_unit_test(another_speed_holds_at_once),
 		cmocka_unit_test(a_disk_may_move_twice),
 		cmocka_unit_test(holes_stay_holes),
 		cmocka_unit_test(discards_and_zeroes_are_copied),

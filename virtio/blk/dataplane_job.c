@@ -77,6 +77,7 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 		return false;
 	}
 	blk_list_add(&job->waiting, req);
+	job->since[req - dp->request] = dataplane_now();
 	dp->parked++;
 	stat_add(&job->progress.waits, 1);
 	return true;
@@ -90,6 +91,13 @@ void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_reques
 		return;
 	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
 		blk_copy_write_ended(&dp->job->copy, offset, len);
+}
+
+/* One writer. */
+static void raise_to(_Atomic uint64_t *longest, uint64_t ns)
+{
+	if (ns > atomic_load_explicit(longest, memory_order_relaxed))
+		atomic_store_explicit(longest, ns, memory_order_relaxed);
 }
 
 /* Takes the one behind `before` (NULL: the first) out of the line. */
@@ -119,6 +127,7 @@ struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
 		if (must_wait(job, req))
 			continue;
 		leave_line(dp, before);
+		raise_to(&job->progress.wait_ns, dataplane_now() - job->since[req - dp->request]);
 		write_begins(job, req);
 		return req;
 	}
@@ -153,15 +162,12 @@ static void hold(struct blk_dataplane *dp)
 static void let_go(struct blk_dataplane *dp)
 {
 	struct blk_job *job = dp->job;
-	uint64_t ns;
 
 	job->recheck = true;
 	if (!dp->held)
 		return;
 	dp->held = false;
-	ns = dataplane_now() - job->held_at;
-	if (ns > atomic_load_explicit(&job->progress.hold_ns, memory_order_relaxed))
-		atomic_store_explicit(&job->progress.hold_ns, ns, memory_order_relaxed);
+	raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
 }
 
 /* From here on the job comes to its end, and the guest is as if there were none. */
@@ -292,31 +298,6 @@ static uint64_t wanted_chunk(const struct blk_job *job)
 	return BLK_CHUNK_NONE;
 }
 
-static void claim(struct blk_job *job, uint64_t now)
-{
-	if (job->throttle.limits[THROTTLE_WRITE])
-		job->may_begin = throttle_claim(&job->throttle, THROTTLE_WRITE,
-						1ULL << job->copy.chunks.shift, now);
-}
-
-/* Whether the limit lets the next chunk begin. A mirror that completes is not held to it; nor is what
- * the guest waits for, but it counts. */
-static bool limit_allows(struct blk_job *job)
-{
-	uint64_t now;
-
-	if (!job->throttle.limits[THROTTLE_WRITE] || job->complete)
-		return true;
-	now = dataplane_now();
-	if (!job->claimed)
-		claim(job, now);
-	job->claimed = true;
-	if (job->may_begin <= now)
-		return true;
-	job_wake_at(job, job->may_begin);
-	return false;
-}
-
 static uint64_t next_chunk(struct blk_job *job)
 {
 	const unsigned reserve = job->copy.mode == BLK_COPY_BACKUP ? BLK_JOB_RESERVE : 0;
@@ -325,7 +306,7 @@ static uint64_t next_chunk(struct blk_job *job)
 	if (chunk != BLK_CHUNK_NONE)
 		return chunk;
 	if (job->used >= BLK_JOB_SLOTS - reserve || !blk_chunks_some(&job->copy.chunks) ||
-	    !limit_allows(job))
+	    !job_may_begin(job))
 		return BLK_CHUNK_NONE;
 	return blk_chunks_next(&job->copy.chunks);
 }
@@ -345,9 +326,7 @@ static bool read_more(struct blk_job *job)
 		slot->chunk = chunk;
 		blk_copy_begin(&job->copy, chunk);
 		job_slot_read(job, slot);
-		if (!job->claimed)
-			claim(job, dataplane_now());
-		job->claimed = false;
+		job_has_begun(job);
 		did = true;
 	}
 	return did;
@@ -489,6 +468,9 @@ int dataplane_job_command(struct blk_dataplane *dp, const struct blk_command *cm
 	if (!dp->job)
 		return -ENOENT;
 	switch (cmd->type) {
+	case BLK_CMD_JOB_SPEED:
+		job_set_speed(dp->job, cmd->speed);
+		return 0;
 	case BLK_CMD_JOB_COMPLETE:
 		return complete_mirror(dp);
 	case BLK_CMD_JOB_PIVOT:

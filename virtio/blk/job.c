@@ -49,14 +49,11 @@ static struct blk_job *map_job(const struct blk_job_config *config)
 
 static void copy_config(struct blk_job *job, const struct blk_job_config *config)
 {
-	struct throttle_limits limits = { 0 };
-
 	job->source = config->source;
 	job->target = config->target;
 	job->native = config->source->aio == DISK_AIO_NATIVE;
 	job->notify_fd = config->notify_fd;
-	limits.of[THROTTLE_BPS].rate = config->speed;
-	throttle_init(&job->throttle, &job->buckets, &limits);
+	job_set_speed(job, config->speed);
 	atomic_store_explicit(&job->progress.left, config->source->size, memory_order_relaxed);
 }
 

@@ -50,6 +50,8 @@ struct blk_job_progress {
 	_Atomic uint64_t written; /* of them, bytes that the target was given: others were zeroes */
 	_Atomic uint64_t waits;	  /* writes of the guest that had to wait for the job */
 	_Atomic uint64_t
+		wait_ns; /* the longest time that one of them, which then went on, has waited */
+	_Atomic uint64_t
 		hold_ns; /* the longest time for which the job held all of the guest's I/O */
 };
 

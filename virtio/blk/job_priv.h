@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a job, shared by job.c (main's side), job_io.c and dataplane_job.c (the disk's
- * thread). */
+/* The inside of a job, shared by job.c (main's side), job_io.c, job_pace.c and dataplane_job.c (the
+ * disk's thread). */
 #ifndef MVMM_BLK_JOB_PRIV_H
 #define MVMM_BLK_JOB_PRIV_H
 
@@ -69,6 +69,7 @@ struct blk_job {
 	uint64_t may_begin;
 	struct blk_request_list waiting; /* the guest's writes that wait */
 	bool recheck;			 /* one of them may go, perhaps */
+	uint64_t since[BLK_MAX_DEPTH];	 /* of each request of the disk that waits: from when on */
 
 	struct blk_job_progress progress;
 };
@@ -102,6 +103,18 @@ unsigned job_reap(struct blk_job *job, struct job_end *ends);
 
 /* The thread is to be woken at `at`, CLOCK_MONOTONIC in ns. */
 void job_wake_at(struct blk_job *job, uint64_t at);
+
+/* ---- job_pace.c: its limit --------------------------------------------------------------------- */
+
+/* Bytes per second from now on; 0: no limit. Also main, before the job is given away. */
+void job_set_speed(struct blk_job *job, uint64_t speed);
+
+/* Whether the limit lets another chunk begin. False: the thread will be woken when it does. */
+bool job_may_begin(struct blk_job *job);
+
+/* A chunk has begun, and counts; whether it was asked for or not: what the guest waits for is held to
+ * no limit. */
+void job_has_begun(struct blk_job *job);
 
 static inline bool job_is_idle(const struct blk_job *job)
 {

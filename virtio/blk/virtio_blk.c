@@ -371,6 +371,13 @@ int virtio_blk_pivot(struct virtio_blk *blk)
 	return post(blk, BLK_CMD_JOB_PIVOT);
 }
 
+int virtio_blk_set_job_speed(struct virtio_blk *blk, uint64_t speed)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_JOB_SPEED, .speed = speed };
+
+	return blk_dataplane_post(blk->dataplane, &cmd);
+}
+
 int virtio_blk_cancel_job(struct virtio_blk *blk)
 {
 	return post(blk, BLK_CMD_JOB_CANCEL);

@@ -77,6 +77,7 @@ int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes);
 int virtio_blk_start_job(struct virtio_blk *blk, struct blk_job *job);
 int virtio_blk_complete_job(struct virtio_blk *blk);
 int virtio_blk_pivot(struct virtio_blk *blk);
+int virtio_blk_set_job_speed(struct virtio_blk *blk, uint64_t speed);
 int virtio_blk_cancel_job(struct virtio_blk *blk);
 
 /* A mirror has ended and the disk is now `target`, which is taken over, as is its descriptor; the old

@@ -4,9 +4,10 @@
  *
  * Main; open_target() runs on a thread of its own. Must not know who asks, nor how a disk is copied.
  */
-#include "vmm/cli/copying.h"
+#include "vmm/cli/copying_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +19,6 @@
 #include "vmm/cli/machine.h"
 #include "vmm/cli/roles.h"
 #include "vmm/log.h"
-
-#define SAMPLE_MS 1000
-
-const char *copying_kind_name(enum copying_kind kind)
-{
-	static const char *const names[] = {
-		[COPYING_MIRROR] = "mirror",
-		[COPYING_BACKUP] = "backup",
-		[COPYING_COMMIT] = "commit",
-	};
-
-	return names[kind];
-}
 
 static const char *name_of(const struct copying *c)
 {
@@ -49,66 +37,6 @@ static void tell(struct copying_waiter *waiter, int ret, const struct error *err
 	*waiter = (struct copying_waiter){ 0 };
 	if (w.done)
 		w.done(w.opaque, ret, err);
-}
-
-/* ---- figures ----------------------------------------------------------------------------------- */
-
-static uint64_t get(const _Atomic uint64_t *n)
-{
-	return atomic_load_explicit(n, memory_order_relaxed);
-}
-
-static void look(struct copying *c)
-{
-	const struct blk_job_progress *p = blk_job_progress(c->job);
-
-	c->view.state = blk_job_state(c->job);
-	c->view.error = atomic_load_explicit(&p->error, memory_order_relaxed);
-	c->view.source = atomic_load_explicit(&p->source, memory_order_relaxed);
-	c->view.left = get(&p->left);
-	c->view.copied = get(&p->copied);
-	c->view.written = get(&p->written);
-	c->view.waits = get(&p->waits);
-	c->view.hold_ns = get(&p->hold_ns);
-	c->view.ms = clock_ms() - c->begun;
-}
-
-static void sample(void *opaque)
-{
-	struct copying *c = opaque;
-	const uint64_t now = clock_ms();
-
-	look(c);
-	if (now > c->sampled_at)
-		c->view.rate = (c->view.copied - c->sampled) * 1000 / (now - c->sampled_at);
-	c->sampled_at = now;
-	c->sampled = c->view.copied;
-	loop_timer_set(c->loop, &c->sample, now + SAMPLE_MS);
-}
-
-bool copying_look(struct copying *c, enum copying_kind kind, struct copying_view *view)
-{
-	if (c->phase == COPYING_NONE || c->kind != kind)
-		return false;
-	if (c->phase == COPYING_RUNS)
-		look(c);
-	*view = c->view;
-	return true;
-}
-
-const char *copying_state_name(const struct copying *c)
-{
-	static const char *const names[] = {
-		[BLK_JOB_COPYING] = "copying",
-		[BLK_JOB_READY] = "ready",
-		[BLK_JOB_COMPLETING] = "completing",
-		[BLK_JOB_HELD] = "completing",
-		[BLK_JOB_DONE] = "done",
-		[BLK_JOB_FAILED] = "failed",
-		[BLK_JOB_CANCELLED] = "cancelled",
-	};
-
-	return c->phase == COPYING_OPENS ? "opening" : names[c->view.state];
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -151,9 +79,10 @@ static void say_end(struct copying *c, struct error *err)
 				    name_of(c));
 		break;
 	default:
-		if (c->kind != COPYING_MIRROR)
-			log_verbose("disk %s: its %s '%s' is complete", disk_of(c), name_of(c),
-				    c->target);
+		log_verbose("disk %s: its %s '%s' is complete; %" PRIu64 " writes waited for it, "
+			    "the longest for %.1f ms, and all I/O for %.1f ms",
+			    disk_of(c), name_of(c), c->target, c->view.waits,
+			    (double)c->view.wait_ns / 1e6, (double)c->view.hold_ns / 1e6);
 	}
 }
 
@@ -161,7 +90,7 @@ static void ended(struct copying *c)
 {
 	struct error err = { "" };
 
-	look(c);
+	copying_observe(c);
 	say_end(c, &err);
 	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR) {
 		virtio_blk_move(&c->disk->blk, c->be);
@@ -255,7 +184,7 @@ static void started(void *opaque, int result)
 		c->phase = COPYING_RUNS;
 		c->begun = c->sampled_at = clock_ms();
 		c->sampled = 0;
-		loop_timer_set(c->loop, &c->sample, c->begun + SAMPLE_MS);
+		loop_timer_set(c->loop, &c->sample, c->begun + COPYING_SAMPLE_MS);
 		tell(&c->started, 0, NULL);
 		if (c->cancelled)
 			copying_cancel(c, NULL);
@@ -369,7 +298,8 @@ static int check_kind(const struct copying *c, enum copying_kind kind, struct er
 		return 0;
 	if (overlay)
 		return error_setx(err, ENOTSUP,
-				  "disk %s: no mirror of a disk with an overlay; commit writes what "
+				  "disk %s: no mirror of a disk with an overlay; commit writes "
+				  "what "
 				  "it is to a new image",
 				  disk_of(c));
 	if (c->machine->opt->restart)
@@ -410,7 +340,7 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 	c->kind = wish->kind;
 	c->speed = wish->speed;
 	c->cancelled = c->cancels = c->completes = c->pivots = c->posted = c->zero = false;
-	c->sample = (struct loop_timer){ .expired = sample, .opaque = c };
+	c->sample = (struct loop_timer){ .expired = copying_sample, .opaque = c };
 	c->view = (struct copying_view){ .size = c->disk->blk.backend.size };
 	c->view.left = c->view.size;
 	c->errand = (struct errand){ .run = open_target, .done = opened, .opaque = c };
@@ -461,6 +391,41 @@ int copying_complete(struct copying *c, const struct copying_waiter *waiter, str
 	return 0;
 }
 
+static int post_speed(struct virtio_blk *blk, void *opaque)
+{
+	struct copying *c = opaque;
+
+	return virtio_blk_set_job_speed(blk, c->new_speed);
+}
+
+static void has_speed(void *opaque, int result)
+{
+	struct copying *c = opaque;
+	struct error err;
+
+	c->calls--;
+	if (result)
+		error_setx(&err, -result, "disk %s: the speed is what it was: %s", disk_of(c),
+			   result == -ENOENT ? "the copy has ended" : strerror(-result));
+	else
+		c->speed = c->new_speed;
+	tell(&c->paced, result, &err);
+}
+
+int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_waiter *waiter,
+		      struct error *err)
+{
+	if (c->phase != COPYING_RUNS)
+		return error_setx(err, ENOENT, "disk %s: nothing of it is being copied",
+				  disk_of(c));
+	if (c->paced.done)
+		return error_setx(err, EALREADY, "disk %s: its speed is being changed", disk_of(c));
+	c->new_speed = speed;
+	c->paced = *waiter;
+	make_call(c, &c->pace, post_speed, has_speed);
+	return 0;
+}
+
 static int post_cancel(struct virtio_blk *blk, void *opaque)
 {
 	return virtio_blk_cancel_job(blk);
@@ -495,5 +460,6 @@ void copying_destroy(struct copying *c)
 	release(c);
 	tell(&c->started, -ENODEV, &err);
 	tell(&c->completed, -ENODEV, &err);
+	tell(&c->paced, -ENODEV, &err);
 	free(c->target);
 }

@@ -46,7 +46,7 @@ struct copying_view {
 	enum blk_job_state state;
 	int error;
 	bool source; /* where it is of */
-	uint64_t size, left, copied, written, waits, hold_ns;
+	uint64_t size, left, copied, written, waits, wait_ns, hold_ns;
 	uint64_t ms; /* it has taken so far */
 	uint64_t rate;
 };
@@ -59,7 +59,7 @@ struct copying {
 	enum copying_phase phase;
 	enum copying_kind kind;
 	char *target; /* owned */
-	uint64_t speed;
+	uint64_t speed, new_speed;
 	bool opening;			 /* the errand is under way: the disk must stay */
 	bool cancelled;			 /* perhaps before it has begun */
 	bool posted;			 /* the disk's thread may have the job */
@@ -76,8 +76,8 @@ struct copying {
 	uint64_t sampled_at, sampled;
 	uint64_t begun; /* clock_ms() */
 	unsigned calls; /* of the following under way */
-	struct disk_call start, complete, pivot, cancel;
-	struct copying_waiter started, completed;
+	struct disk_call start, complete, pivot, cancel, pace;
+	struct copying_waiter started, completed, paced;
 	struct copying_view view;
 };
 
@@ -93,6 +93,10 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 
 /* A mirror is to become the disk: the waiter is told when it is, just before the guest goes on. */
 int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err);
+
+/* Another limit, from when the waiter is told. */
+int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_waiter *waiter,
+		      struct error *err);
 
 /* -ENOENT: there is nothing to cancel. */
 int copying_cancel(struct copying *c, struct error *err);

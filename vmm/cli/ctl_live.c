@@ -20,8 +20,8 @@
 
 enum ctl_follow ctl_follows(const struct ctl_verb *verb)
 {
-	if (!strcmp(verb->words, "disk mirror start") || !strcmp(verb->words, "disk backup start") ||
-	    !strcmp(verb->words, "disk commit"))
+	if (!strcmp(verb->words, "disk mirror start") ||
+	    !strcmp(verb->words, "disk backup start") || !strcmp(verb->words, "disk commit"))
 		return CTL_FOLLOW_ON;
 	if (!strcmp(verb->words, "disk mirror complete"))
 		return CTL_FOLLOW_ANSWER;
@@ -84,6 +84,11 @@ static void put_line(const json_t *job)
 	       human(number(job, "rate_bytes"), c));
 	if (ms)
 		printf("  %d:%02d to go", (int)(ms / 60000), (int)(ms / 1000 % 60));
+	if (number(job, "longest_wait_ns"))
+		printf("  writes waited up to %.1f ms",
+		       (double)number(job, "longest_wait_ns") / 1e6);
+	if (number(job, "held_ns"))
+		printf("  held for %.1f ms", (double)number(job, "held_ns") / 1e6);
 	fflush(stdout);
 }
 

@@ -16,6 +16,11 @@ const struct api_field copy_fields[] = {
 	{ NULL, 0, false, 0, 0, NULL },
 };
 
+const struct api_field copy_change_fields[] = {
+	{ "speed", API_INTEGER, true, 0, THROTTLE_RATE_MAX, NULL },
+	{ NULL, 0, false, 0, 0, NULL },
+};
+
 static int status_of(int ret)
 {
 	switch (-ret) {
@@ -71,6 +76,7 @@ static json_t *copy_json(const struct copying *c, const struct copying_view *v)
 	json_object_set_new(json, "elapsed_ms", json_integer((json_int_t)v->ms));
 	json_object_set_new(json, "time_left_ms", time_left(c, v));
 	json_object_set_new(json, "waits", json_integer((json_int_t)v->waits));
+	json_object_set_new(json, "longest_wait_ns", json_integer((json_int_t)v->wait_ns));
 	json_object_set_new(json, "held_ns", json_integer((json_int_t)v->hold_ns));
 	return json;
 }
@@ -99,26 +105,60 @@ static void answer(void *opaque, int ret, const struct error *err)
 		api_reply(req, 204, NULL);
 }
 
+/* False: the request has been answered. */
+static bool get_speed(struct api_request *req, uint64_t *speed)
+{
+	const json_t *json = json_object_get(req->body, "speed");
+
+	*speed = json ? (uint64_t)json_integer_value(json) : 0;
+	if (!*speed || *speed >= SPEED_MIN)
+		return true;
+	api_error(req, 400, "'speed' must be 0 or at least %d", SPEED_MIN);
+	return false;
+}
+
 static void start(struct api_request *req, enum copying_kind kind)
 {
-	const json_t *speed = json_object_get(req->body, "speed");
 	const struct copying_waiter waiter = { answer, req };
-	const struct copying_wish wish = {
+	struct copying_wish wish = {
 		.kind = kind,
 		.target = json_string_value(json_object_get(req->body, "target")),
-		.speed = speed ? (uint64_t)json_integer_value(speed) : 0,
 	};
 	struct machine_disk *disk = disk_of(req);
 	struct error err;
 	int ret;
 
-	if (!disk)
+	if (!disk || !get_speed(req, &wish.speed))
 		return;
-	if (wish.speed && wish.speed < SPEED_MIN) {
-		api_error(req, 400, "'speed' must be 0 or at least %d", SPEED_MIN);
-		return;
-	}
 	ret = copying_start(&disk->copying, req->ctx->loop, &wish, &waiter, &err);
+	if (ret)
+		answer(req, ret, &err);
+}
+
+/* False: the last one was another, and the request has been answered. */
+static bool is_of(struct api_request *req, struct machine_disk *disk, enum copying_kind kind)
+{
+	struct copying_view view;
+
+	if (copying_look(&disk->copying, kind, &view))
+		return true;
+	api_error(req, 404, "disk %s: there is no %s under way", disk->blk.dev.name,
+		  copying_kind_name(kind));
+	return false;
+}
+
+/* Answered when it is held to it. */
+static void change(struct api_request *req, enum copying_kind kind)
+{
+	const struct copying_waiter waiter = { answer, req };
+	struct machine_disk *disk = disk_of(req);
+	struct error err;
+	uint64_t speed;
+	int ret;
+
+	if (!disk || !is_of(req, disk, kind) || !get_speed(req, &speed))
+		return;
+	ret = copying_set_speed(&disk->copying, speed, &waiter, &err);
 	if (ret)
 		answer(req, ret, &err);
 }
@@ -127,18 +167,10 @@ static void start(struct api_request *req, enum copying_kind kind)
 static void cancel(struct api_request *req, enum copying_kind kind)
 {
 	struct machine_disk *disk = disk_of(req);
-	struct copying_view view;
 	struct error err;
-	int ret;
 
-	if (!disk)
-		return;
-	ret = -ENOENT;
-	error_setx(&err, ENOENT, "disk %s: there is no %s under way", disk->blk.dev.name,
-		   copying_kind_name(kind));
-	if (copying_look(&disk->copying, kind, &view))
-		ret = copying_cancel(&disk->copying, &err);
-	answer(req, ret, &err);
+	if (disk && is_of(req, disk, kind))
+		answer(req, copying_cancel(&disk->copying, &err), &err);
 }
 
 void mirror_start(struct api_request *req)
@@ -149,6 +181,11 @@ void mirror_start(struct api_request *req)
 void mirror_show(struct api_request *req)
 {
 	show(req, COPYING_MIRROR);
+}
+
+void mirror_change(struct api_request *req)
+{
+	change(req, COPYING_MIRROR);
 }
 
 void mirror_cancel(struct api_request *req)
@@ -182,6 +219,11 @@ void backup_show(struct api_request *req)
 	show(req, COPYING_BACKUP);
 }
 
+void backup_change(struct api_request *req)
+{
+	change(req, COPYING_BACKUP);
+}
+
 void backup_cancel(struct api_request *req)
 {
 	cancel(req, COPYING_BACKUP);
@@ -195,6 +237,11 @@ void commit_start(struct api_request *req)
 void commit_show(struct api_request *req)
 {
 	show(req, COPYING_COMMIT);
+}
+
+void commit_change(struct api_request *req)
+{
+	change(req, COPYING_COMMIT);
 }
 
 void commit_cancel(struct api_request *req)

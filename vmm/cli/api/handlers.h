@@ -35,15 +35,19 @@ void disk_remove(struct api_request *req);
 
 /* copies.c */
 extern const struct api_field copy_fields[];
+extern const struct api_field copy_change_fields[];
 void mirror_start(struct api_request *req);
 void mirror_show(struct api_request *req);
+void mirror_change(struct api_request *req);
 void mirror_cancel(struct api_request *req);
 void mirror_complete(struct api_request *req);
 void backup_start(struct api_request *req);
 void backup_show(struct api_request *req);
+void backup_change(struct api_request *req);
 void backup_cancel(struct api_request *req);
 void commit_start(struct api_request *req);
 void commit_show(struct api_request *req);
+void commit_change(struct api_request *req);
 void commit_cancel(struct api_request *req);
 
 /* metrics.c */
