@@ -15,6 +15,7 @@
 #include "tests/dataplane/driver.h"
 #include "tests/dataplane/rig.h"
 #include "virtio/blk/job.h"
+#include "virtio/blk/target.h"
 
 #define CHUNK (1U << BLK_CHUNK_MIN_SHIFT)
 #define MB    (1ULL << 20)
@@ -99,6 +100,8 @@ int fdatasync(int fd)
 struct job {
 	struct rig *rig;
 	char path[64];
+	bool keep; /* the path is not ours to remove */
+	bool zero;
 	struct block_backend be; /* the target */
 	struct blk_job *job;
 	int notify_fd;
@@ -120,6 +123,7 @@ static inline void job_target(struct job *j)
 	config.readonly = config.overlay = false;
 	if (block_backend_open(&j->be, &config, &err))
 		fail_msg("%s", err.text);
+	j->zero = true;
 }
 
 static inline int job_answer(struct rig *rig)
@@ -133,27 +137,50 @@ static inline int job_answer(struct rig *rig)
 	return ret;
 }
 
-/* All but the start. */
-static inline struct job *job_new(struct rig *rig, enum blk_copy_mode mode, uint64_t speed)
+static inline void job_create(struct job *j, enum blk_copy_mode mode, uint64_t speed)
 {
-	struct job *j = calloc(1, sizeof(*j));
 	struct blk_job_config config = {
 		.mode = mode,
-		.source = &rig->be,
-		.target_zero = true,
+		.source = &j->rig->be,
+		.target_zero = j->zero,
 		.speed = speed,
 		.name = "test",
 	};
 	struct error err;
 
-	assert_non_null(j);
-	j->rig = rig;
-	job_target(j);
 	j->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	config.target = &j->be;
 	config.notify_fd = j->notify_fd;
 	if (blk_job_create(&j->job, &config, &err))
 		fail_msg("%s", err.text);
+}
+
+/* All but the start. */
+static inline struct job *job_new(struct rig *rig, enum blk_copy_mode mode, uint64_t speed)
+{
+	struct job *j = calloc(1, sizeof(*j));
+
+	assert_non_null(j);
+	j->rig = rig;
+	job_target(j);
+	job_create(j, mode, speed);
+	return j;
+}
+
+/* The same to a target as main would open it, which stays when the job is freed. */
+static inline struct job *job_new_to(struct rig *rig, enum blk_copy_mode mode, uint64_t speed,
+				     const char *path)
+{
+	struct job *j = calloc(1, sizeof(*j));
+	struct error err;
+
+	assert_non_null(j);
+	j->rig = rig;
+	j->keep = true;
+	snprintf(j->path, sizeof(j->path), "%s", path);
+	if (blk_target_open(&j->be, path, &rig->be, NULL, &j->zero, &err))
+		fail_msg("%s", err.text);
+	job_create(j, mode, speed);
 	return j;
 }
 
@@ -222,7 +249,8 @@ static inline void job_free(struct job *j)
 	blk_job_destroy(j->job);
 	block_backend_close(&j->be);
 	close(j->notify_fd);
-	unlink(j->path);
+	if (!j->keep)
+		unlink(j->path);
 	free(j);
 }
 

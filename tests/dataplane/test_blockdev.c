@@ -2,47 +2,19 @@
 /* Block devices as images: a loop device with blocks larger than the guest's. Needs root. */
 #include "tests/dataplane/rig.h"
 
-#include <linux/loop.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "tests/dataplane/loop_device.h"
 #include "virtio/blk/blocking.h"
 
 #define DEV_SIZE  (1U << 20)
 #define DEV_BLOCK 4096
 
 struct dev {
-	char path[32];
-	int fd; /* the loop device ends with the last open file of it */
+	struct loop_device loop;
 	struct block_backend be;
 	void *bounce;
 };
-
-static int attach_loop(struct dev *dev, int file)
-{
-	const struct loop_config config = {
-		.fd = file,
-		.block_size = DEV_BLOCK,
-		.info.lo_flags = LO_FLAGS_AUTOCLEAR,
-	};
-	const int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int n = -1;
-
-	if (control < 0)
-		return -errno;
-	n = ioctl(control, LOOP_CTL_GET_FREE);
-	close(control);
-	if (n < 0)
-		return -errno;
-	snprintf(dev->path, sizeof(dev->path), "/dev/loop%d", n);
-	dev->fd = open(dev->path, O_RDWR | O_CLOEXEC);
-	if (dev->fd < 0)
-		return -errno;
-	if (!ioctl(dev->fd, LOOP_CONFIGURE, &config))
-		return 0;
-	close(dev->fd);
-	return -errno;
-}
 
 /* A device full of 0xee. */
 static int setup(void **state)
@@ -60,7 +32,7 @@ static int setup(void **state)
 	for (unsigned off = 0; off < DEV_SIZE; off += sizeof(page))
 		if (pwrite(file, page, sizeof(page), off) != sizeof(page))
 			return -1;
-	if (!attach_loop(&dev, file))
+	if (!loop_device_attach(&dev.loop, file, DEV_BLOCK))
 		*state = &dev;
 	close(file);
 	dev.bounce = mmap(NULL, BLK_BOUNCE_SIZE, PROT_READ | PROT_WRITE,
@@ -74,7 +46,7 @@ static int teardown(void **state)
 
 	if (dev) {
 		munmap(dev->bounce, BLK_BOUNCE_SIZE);
-		close(dev->fd);
+		close(dev->loop.fd);
 	}
 	return 0;
 }
@@ -87,7 +59,7 @@ static struct dev *open_device(void **state, int cache)
 	if (!dev)
 		skip();
 	const struct disk_config config = {
-		.path = dev->path, .cache = cache, .aio = DISK_AUTO, .block_size = 512
+		.path = dev->loop.path, .cache = cache, .aio = DISK_AUTO, .block_size = 512
 	};
 
 	if (block_backend_open(&dev->be, &config, &err))
