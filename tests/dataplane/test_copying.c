@@ -198,6 +198,46 @@ static void a_copy_under_way_gets_another_speed(void **state)
 	remove_file(h, "slow");
 }
 
+/* ---- a target that is removed ---------------------------------------------------------------- */
+
+static void assert_lost(struct host *h)
+{
+	const struct copying *c = vda(h);
+
+	while (c->phase == COPYING_RUNS)
+		loop_once(&h->loop);
+	assert_int_equal(c->view.state, BLK_JOB_FAILED);
+	assert_int_equal(c->view.error, ENOENT);
+	assert_false(c->view.source);
+}
+
+/* It would be the disk for as long as the VM runs, and then nothing would be left of it. */
+static void a_mirror_whose_file_was_removed_does_not_become_the_disk(void **state)
+{
+	struct host *h = *state;
+	struct answer a = { 0 };
+	const struct copying_waiter waiter = { answered, &a };
+
+	begin(h, vda(h), COPYING_MIRROR, "gone");
+	remove_file(h, "gone");
+	assert_int_equal(copying_complete(vda(h), &waiter, &a.err), 0);
+	assert_int_equal(wait_for(h, &a), -ENOENT);
+	assert_non_null(strstr(a.err.text, "the mirror to"));
+	assert_lost(h);
+	assert_string_equal(machine_disk_path(h->fake.m.disk[0]), h->fake.path[0]);
+	mirror_to(h, "kept");
+	remove_file(h, "kept");
+}
+
+static void a_backup_whose_file_was_removed_has_failed(void **state)
+{
+	struct host *h = *state;
+
+	begin(h, vda(h), COPYING_BACKUP, "gone");
+	remove_file(h, "gone");
+	assert_lost(h);
+}
+
 /* ---- an overlay ------------------------------------------------------------------------------ */
 
 static void a_disk_with_an_overlay_is_committed_or_backed_up(void **state)
@@ -238,6 +278,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
 		TEST(a_copy_under_way_gets_another_speed),
+		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
+		TEST(a_backup_whose_file_was_removed_has_failed),
 		TEST(a_disk_with_an_overlay_is_committed_or_backed_up),
 		TEST(what_cannot_be_copied_like_that_is_refused_before_a_file_is_made),
 	};

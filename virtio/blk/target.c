@@ -115,3 +115,10 @@ int blk_target_open(struct block_backend *target, const char *path,
 	*zero = maker.zero;
 	return 0;
 }
+
+bool blk_target_has_vanished(const struct block_backend *target)
+{
+	struct stat st;
+
+	return !fstat(target->fd, &st) && !st.st_nlink;
+}

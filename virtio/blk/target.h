@@ -18,4 +18,7 @@ int blk_target_open(struct block_backend *target, const char *path,
 		    const struct block_backend *source, const struct blk_opener *by, bool *zero,
 		    struct error *err);
 
+/* Whether its file was removed meanwhile: then it would end with the VM. */
+bool blk_target_has_vanished(const struct block_backend *target);
+
 #endif

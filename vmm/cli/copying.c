@@ -86,11 +86,24 @@ static void say_end(struct copying *c, struct error *err)
 	}
 }
 
+/* The job did not notice: to it a file without a name is as good as any. */
+static void look_for_target(struct copying *c)
+{
+	if (c->kind != COPYING_MIRROR && c->view.state == BLK_JOB_DONE)
+		c->vanished = blk_target_has_vanished(c->be);
+	if (!c->vanished || c->view.state == BLK_JOB_FAILED)
+		return;
+	c->view.state = BLK_JOB_FAILED;
+	c->view.error = ENOENT;
+	c->view.source = false;
+}
+
 static void ended(struct copying *c)
 {
 	struct error err = { "" };
 
 	copying_observe(c);
+	look_for_target(c);
 	say_end(c, &err);
 	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR) {
 		virtio_blk_move(&c->disk->blk, c->be);
@@ -149,8 +162,13 @@ static void changed(void *opaque, short revents)
 		ended(c);
 		return;
 	}
-	if (state != BLK_JOB_HELD || c->pivots)
+	if (state != BLK_JOB_HELD || c->pivots || c->vanished)
 		return;
+	c->vanished = blk_target_has_vanished(c->be);
+	if (c->vanished) {
+		copying_cancel(c, NULL);
+		return;
+	}
 	c->pivots = true;
 	make_call(c, &c->pivot, post_pivot, call_done);
 }
@@ -340,6 +358,7 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 	c->kind = wish->kind;
 	c->speed = wish->speed;
 	c->cancelled = c->cancels = c->completes = c->pivots = c->posted = c->zero = false;
+	c->vanished = false;
 	c->sample = (struct loop_timer){ .expired = copying_sample, .opaque = c };
 	c->view = (struct copying_view){ .size = c->disk->blk.backend.size };
 	c->view.left = c->view.size;

@@ -62,6 +62,7 @@ struct copying {
 	uint64_t speed, new_speed;
 	bool opening;			 /* the errand is under way: the disk must stay */
 	bool cancelled;			 /* perhaps before it has begun */
+	bool vanished;			 /* the target's file, before the copy had ended */
 	bool posted;			 /* the disk's thread may have the job */
 	bool completes, cancels, pivots; /* it was asked to */
 	struct errand errand;
