@@ -68,6 +68,7 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	disk->index = i;
 	disk->calls.blk = &disk->blk;
 	copying_init(&disk->copying, &f->m, disk);
+	resizing_init(&disk->resizing, disk);
 	f->m.disk[f->m.ndisks++] = disk;
 	if (throttle_group_join(&f->m.throttle, f->config[i].group, &f->config[i].limits,
 				&place.group, &err))
@@ -145,6 +146,7 @@ static inline void fake_machine_close(struct fake_machine *f)
 		virtio_blk_shutdown(&disk->blk, -1);
 		virtio_blk_destroy(&disk->blk);
 		copying_destroy(&disk->copying);
+		resizing_destroy(&disk->resizing);
 		free(disk->path);
 		throttle_group_leave(&f->m.throttle, disk->blk.group);
 		unlink(f->path[f->m.ndisks]);

@@ -967,6 +967,26 @@ overlay() {
 	[ -z "$tracing" ] || is "and was never synced" "$(syncs_of "$(stat -c %i "$dir/base.img")")" 0
 }
 
+# resize: up and down under a guest that uses what it gets and verifies what stays
+resize() {
+	patience=600
+	sizes=48,24,40,16,36
+	blank "$dir/data.img" 32M
+	linux cloud resize sizes=$sizes
+	start --cpus 2 --disk "$dir/data.img" --disk "tools.img,readonly"
+	step=0
+	for mib in $(echo $sizes | tr , ' '); do
+		step=$((step + 1))
+		said "STEP $step" $patience || break
+		obeyed "$mib MiB" disk resize vda "${mib}M" || break
+		is "its file has $mib MiB" "$(($(wc -c <"$dir/data.img") >> 20))" "$mib"
+	done
+	refused "a size of the tools, which are read-only" 'only follows its file' disk resize vdb 512M
+	stopped
+	ended 0 poweroff
+	on_host vda "$dir/data.img"
+}
+
 run_case() {
 	begin "$1"
 	case $1 in
@@ -1016,6 +1036,7 @@ run_case() {
 	hotplug-forced) hotplug_forced ;;
 	mirror) mirror ;;
 	overlay) overlay ;;
+	resize) resize ;;
 	*) not_ok "there is no such case" ;;
 	esac
 	finish

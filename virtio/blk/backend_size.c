@@ -31,14 +31,23 @@ int block_backend_probe_size(const struct block_backend *be, const char *path, u
 	return 0;
 }
 
+int block_backend_check_follow(const struct block_backend *be, const char *path, struct error *err)
+{
+	if (be->overlay)
+		return error_setx(err, EINVAL, "disk '%s': has an overlay and keeps its size",
+				  path);
+	return 0;
+}
+
 int block_backend_check_size(const struct block_backend *be, const char *path, uint64_t bytes,
 			     struct error *err)
 {
+	const int ret = block_backend_check_follow(be, path, err);
+
+	if (ret)
+		return ret;
 	if (be->readonly)
 		return error_setx(err, EROFS, "disk '%s': is read-only and only follows its file",
-				  path);
-	if (be->overlay)
-		return error_setx(err, EINVAL, "disk '%s': has an overlay and keeps its size",
 				  path);
 	if (be->block_device)
 		return error_setx(err, EINVAL,

@@ -10,6 +10,9 @@
 int block_backend_probe_size(const struct block_backend *be, const char *path, uint64_t *bytes,
 			     struct error *err);
 
+/* Whether the disk may follow its file or device: -EINVAL with an overlay. */
+int block_backend_check_follow(const struct block_backend *be, const char *path, struct error *err);
+
 /* Whether the image may be made that large: -EROFS, or -EINVAL (a device, an overlay, an odd size). */
 int block_backend_check_size(const struct block_backend *be, const char *path, uint64_t bytes,
 			     struct error *err);

@@ -68,7 +68,7 @@ int virtio_blk_set_limits(struct virtio_blk *blk); /* to what its group has now 
  * A new size, in three steps. virtio_blk_resize() is a command as above: requests beyond `bytes` fail
  * from its answer on, and then nothing beyond it is under way. virtio_blk_show_size() tells the guest;
  * -EBUSY: a vCPU is in the device's registers, try again later. The image itself is the caller's: a
- * smaller one is cut between the two, a larger one is there before the first (backend_size.h).
+ * larger one is there before the first, a smaller one is cut after the second (backend_size.h).
  */
 int virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes);
 int virtio_blk_show_size(struct virtio_blk *blk, uint64_t bytes);

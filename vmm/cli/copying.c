@@ -330,11 +330,13 @@ static int check_kind(const struct copying *c, enum copying_kind kind, struct er
 
 static int check(const struct copying *c, const struct copying_wish *wish, struct error *err)
 {
-	if (c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls)
+	if (copying_under_way(c))
 		return error_setx(err, EBUSY, "disk %s: there is a %s of it already", disk_of(c),
 				  name_of(c));
 	if (c->disk->exit.state == DISK_DRAINS)
 		return error_setx(err, EBUSY, "disk %s: is being removed", disk_of(c));
+	if (resizing_under_way(&c->disk->resizing))
+		return error_setx(err, EBUSY, "disk %s: is being resized", disk_of(c));
 	return check_kind(c, wish->kind, err);
 }
 

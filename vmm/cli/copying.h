@@ -82,6 +82,11 @@ struct copying {
 	struct copying_view view;
 };
 
+static inline bool copying_under_way(const struct copying *c)
+{
+	return c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls;
+}
+
 void copying_init(struct copying *c, struct machine *m, struct machine_disk *disk);
 
 /* Once the disk's thread has ended. */

@@ -12,8 +12,9 @@ struct ctl_verb {
 	const char *words; /* "disk show" */
 	enum api_method method;
 	const char *path; /* of a route; {id} is the word that follows */
-	const char
-		*within;  /* the member of the body that KEY=VALUE go into; NULL: the body itself */
+	/* The member of the body that KEY=VALUE go into, or whose value is a word alone; NULL: KEY=VALUE
+	 * go into the body itself. */
+	const char *within;
 	const char *keys; /* KEY=VALUE, as --help shows them; NULL: there are none */
 	const char *help;
 	const char *done; /* printed where the answer has nothing to say */

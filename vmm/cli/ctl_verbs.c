@@ -28,6 +28,8 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "disk limit", API_PATCH, "/disks/{id}", "limits",
 	  "iops|bps[-rd|-wr][-max[-length]]=N ...", "change its limits, and its group's; 0 is none",
 	  "changed" },
+	{ "disk resize", API_PUT, "/disks/{id}/size", "bytes", "[SIZE]",
+	  "another size, also of its file; without one: what that has become", NULL },
 	{ "disk add", API_POST, "/disks", NULL, "path=PATH [KEY=VALUE ...]",
 	  "one more disk, with the keys of --disk", NULL },
 	{ "disk remove", API_DELETE, "/disks/{id}", NULL, "[force-after-ms=N]",
@@ -238,6 +240,27 @@ static const struct api_field *find_key(const struct api_field *fields, const ch
 	return field;
 }
 
+static int put_value(struct ctl_wish *wish, const char *within, const struct api_field *field,
+		     const char *word, const char *text, struct error *err)
+{
+	json_t *value = value_of(field, text);
+
+	if (!value)
+		return bad_value(word, field, err);
+	if (json_object_set_new(place(wish, within), field->name, value))
+		return error_set(err, ENOMEM, "ctl");
+	return 0;
+}
+
+/* A verb's only value, which needs no key; NULL: it has none. */
+static const struct api_field *only_value(const struct ctl_verb *verb)
+{
+	const struct api_field *field =
+		verb->within ? find_field(route_of(verb)->body, verb->within) : NULL;
+
+	return field && field->type != API_OBJECT ? field : NULL;
+}
+
 static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 {
 	const struct api_route *route = route_of(wish->verb);
@@ -245,8 +268,9 @@ static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 	const struct api_field *field;
 	const char *equals = strchr(word, '=');
 	char name[64];
-	json_t *value;
 
+	if (!equals && only_value(wish->verb))
+		return put_value(wish, NULL, only_value(wish->verb), word, word, err);
 	if (!equals || (size_t)(equals - word) >= sizeof(name))
 		return error_setx(err, EINVAL, "ctl: '%s' is not KEY=VALUE", word);
 	for (int i = 0; i < equals - word; i++)
@@ -259,12 +283,7 @@ static int put_pair(struct ctl_wish *wish, const char *word, struct error *err)
 		return error_setx(err, EINVAL, "ctl: %s: unknown key '%.*s'%s%s", wish->verb->words,
 				  (int)(equals - word), word, wish->verb->keys ? "; known: " : "",
 				  wish->verb->keys ? wish->verb->keys : "");
-	value = value_of(field, equals + 1);
-	if (!value)
-		return bad_value(word, field, err);
-	if (json_object_set_new(place(wish, within), name, value))
-		return error_set(err, ENOMEM, "ctl");
-	return 0;
+	return put_value(wish, within, field, word, equals + 1, err);
 }
 
 static int unknown_verb(int argc, char **argv, struct error *err)

@@ -118,6 +118,7 @@ static int allocate(struct machine *m, const struct disk_config *config, struct 
 	disk->index = free_index(m);
 	disk->calls.blk = &disk->blk;
 	copying_init(&disk->copying, m, disk);
+	resizing_init(&disk->resizing, disk);
 	*out = disk;
 	return 0;
 }
@@ -151,6 +152,7 @@ static void destroy(struct machine *m, struct machine_disk *disk)
 		virtio_mmio_destroy(&disk->mmio);
 	destroy_blk(m, disk);
 	copying_destroy(&disk->copying);
+	resizing_destroy(&disk->resizing);
 	disk_config_free(&disk->own);
 	free(disk->path);
 	free(disk);

@@ -13,6 +13,7 @@
 #include "vmm/cli/copying.h"
 #include "vmm/cli/disk_call.h"
 #include "vmm/cli/plug.h"
+#include "vmm/cli/resizing.h"
 #include "vmm/error.h"
 
 struct machine;
@@ -48,8 +49,9 @@ struct machine_disk {
 	struct disk_exit exit;
 	struct disk_calls calls;
 	struct disk_pause pause;
-	struct disk_rates rates; /* the control socket's */
-	struct copying copying;	 /* its mirror or backup */
+	struct disk_rates rates;  /* the control socket's */
+	struct copying copying;	  /* its mirror or backup */
+	struct resizing resizing; /* its change of size */
 };
 
 static inline const char *machine_disk_path(const struct machine_disk *disk)

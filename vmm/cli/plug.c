@@ -55,7 +55,7 @@ static void look(void *opaque)
 	struct machine_disk *disk = opaque;
 	struct disk_exit *out = &disk->exit;
 
-	if (disk->copying.opening || virtio_blk_shutdown(&disk->blk, 0))
+	if (disk->copying.opening || disk->resizing.away || virtio_blk_shutdown(&disk->blk, 0))
 		loop_timer_set(out->plug->loop, &out->look, clock_ms() + LOOK_MS);
 	else
 		gone(disk);

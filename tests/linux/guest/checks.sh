@@ -26,6 +26,10 @@ is() {
 	fi
 }
 
+not() {
+	! "$@"
+}
+
 kernel_says() {
 	dmesg | grep -qE "$1"
 }
@@ -577,6 +581,78 @@ test_overlay() {
 	echo "# discarded"
 	wait_button 2
 	no_trouble
+}
+
+# ---- a disk that becomes larger and smaller
+
+# Verified writes to what is never cut, and reads of all that there is, up to an end that moves.
+at_work() {
+	round=0
+	while [ ! -e /tmp/stop ]; do
+		round=$((round + 1))
+		set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
+			--rw=randwrite --bsrange=4k-64k --size=12M --verify=crc32c --do_verify=1 \
+			--verify_fatal=1 --randseed=$round
+		/mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1 ||
+			echo "not ok - round $round: fio finds what it wrote"
+	done
+	echo "# $round rounds of fio"
+}
+
+reads_all() {
+	while [ ! -e /tmp/stop ]; do
+		dd if=/dev/vda of=/dev/null bs=256k iflag=direct 2>/dev/null
+	done
+}
+
+# vda_is MIB: once it is
+vda_is() {
+	until [ "$(cat /sys/block/vda/size)" = $(($1 * 2048)) ]; do
+		usleep 50000
+	done
+}
+
+# data MIB: bytes from there on, of 2 MiB, that are not zero
+data() {
+	dd if=/dev/vda bs=1M skip="$1" count=2 iflag=direct 2>/dev/null | tr -d '\0' | wc -c
+}
+
+# The failed sectors of those dd that had been sent when the end came nearer.
+failed_sectors() {
+	dmesg | sed -n 's/.*I\/O error, dev vda, sector \([0-9]*\) .*/\1/p'
+}
+
+test_resize() {
+	mount -t ext4 -o ro /dev/vdb /mnt || return
+	dmesg -c >/dev/null
+	at_work &
+	jobs=$!
+	reads_all &
+	jobs="$jobs $!"
+	before=32
+	step=0
+	for mib in $(option sizes | tr , ' '); do
+		step=$((step + 1))
+		echo "# at $(cut -d ' ' -f 1 /proc/uptime)"
+		echo "STEP $step"
+		vda_is "$mib"
+		[ "$mib" -lt "$before" ] || is "$before to $mib MiB: what is new is empty" \
+			"$(data "$before") $(data $((mib - 2)))" "0 0"
+		check "$mib MiB: the last of them take data" written vda $((mib - 4)) 4 >/tmp/last
+		grep ' - ' /tmp/last
+		is "$mib MiB: there is nothing to read beyond" \
+			"$(dd if=/dev/vda bs=4k skip=$((mib << 8)) count=1 iflag=direct 2>/dev/null | wc -c)" 0
+		check "$mib MiB: and a write there fails" not \
+			dd if=/dev/zero of=/dev/vda bs=4k seek=$((mib << 8)) count=1 oflag=direct 2>/dev/null
+		before=$mib
+	done
+	: >/tmp/stop
+	# shellcheck disable=SC2086 # several
+	wait $jobs
+	grep SUM /tmp/last
+	is "no request failed but beyond the nearest end" \
+		"$(failed_sectors | awk '$1 < 16 * 2048')" ''
+	none "nothing was lost" 'nobody cared|Spurious|virtio.*fail|timed out|blocked for more|BUG'
 }
 
 # setting SLOT: vendor and device, as configuration space has them

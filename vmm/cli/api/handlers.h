@@ -33,6 +33,10 @@ json_t *disk_json(const struct machine_disk *disk);
 void disks_add(struct api_request *req);
 void disk_remove(struct api_request *req);
 
+/* size.c */
+extern const struct api_field size_fields[];
+void disk_resize(struct api_request *req);
+
 /* copies.c */
 extern const struct api_field copy_fields[];
 extern const struct api_field copy_change_fields[];

@@ -42,6 +42,7 @@ const struct api_route api_routes[] = {
 	{ API_DELETE, "/disks/{id}", disk_remove, NULL, removal },
 	{ API_GET, "/disks/{id}", disk_show, NULL, NULL },
 	{ API_PATCH, "/disks/{id}", disk_change, change_fields, NULL },
+	{ API_PUT, "/disks/{id}/size", disk_resize, size_fields, NULL },
 	{ API_PUT, "/disks/{id}/mirror", mirror_start, copy_fields, NULL },
 	{ API_GET, "/disks/{id}/mirror", mirror_show, NULL, NULL },
 	{ API_PATCH, "/disks/{id}/mirror", mirror_change, copy_change_fields, NULL },
