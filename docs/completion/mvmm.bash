@@ -46,7 +46,7 @@ _mvmm() {
 	--console) COMPREPLY=($(compgen -W "stdio none file:" -- "$cur")) ;;
 	--rw) COMPREPLY=($(compgen -W "randread randwrite randrw read write" -- "$cur")) ;;
 	--complete) COMPREPLY=($(compgen -W "irq busy poll" -- "$cur")) ;;
-	disk) COMPREPLY=($(compgen -W "list show limit resize add remove mirror backup commit" -- "$cur")) ;;
+	disk) COMPREPLY=($(compgen -W "list show limit on-error resize add remove mirror backup commit" -- "$cur")) ;;
 	mirror) COMPREPLY=($(compgen -W "start status speed complete cancel" -- "$cur")) ;;
 	backup) COMPREPLY=($(compgen -W "start status speed cancel" -- "$cur")) ;;
 	commit) COMPREPLY=($(compgen -W "status speed cancel" -- "$cur")) ;;

@@ -233,6 +233,7 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	memset(blk, 0, sizeof(*blk));
 	blk->stop_fd = place->stop_fd;
 	blk->group = place->group;
+	blk->on_error = config->on_error;
 	snprintf(blk->serial, sizeof(blk->serial), "%s", config->serial);
 	blk->backend = *be;
 	ret = virtio_dev_init(&blk->dev, VIRTIO_ID_BLOCK, nqueues, config->queue_size, place->mem,
@@ -333,8 +334,11 @@ int virtio_blk_set_limits(struct virtio_blk *blk)
 int virtio_blk_set_on_error(struct virtio_blk *blk, enum disk_on_error on_error)
 {
 	const struct blk_command cmd = { .type = BLK_CMD_SET_ON_ERROR, .on_error = on_error };
+	const int ret = blk_dataplane_post(blk->dataplane, &cmd);
 
-	return blk_dataplane_post(blk->dataplane, &cmd);
+	if (!ret)
+		blk->on_error = on_error;
+	return ret;
 }
 
 int virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes)

@@ -23,6 +23,7 @@ struct virtio_blk {
 	struct blk_dataplane *dataplane; /* owned */
 	struct throttle_group *group;	 /* whose limits it has */
 	int stop_fd;			 /* the VM's: see struct vm */
+	enum disk_on_error on_error;	 /* main's knowledge of it */
 	char serial[21];
 	bool ended;	      /* main's: the thread is gone */
 	uint64_t told_broken; /* main's: rings broken when it last looked */

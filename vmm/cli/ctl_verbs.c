@@ -28,6 +28,8 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "disk limit", API_PATCH, "/disks/{id}", "limits",
 	  "iops|bps[-rd|-wr][-max[-length]]=N ...", "change its limits, and its group's; 0 is none",
 	  "changed" },
+	{ "disk on-error", API_PATCH, "/disks/{id}", "on_error", "report|stop|enospc",
+	  "what is to become of a request that the host has failed", "changed" },
 	{ "disk resize", API_PUT, "/disks/{id}/size", "bytes", "[SIZE]",
 	  "another size, also of its file; without one: what that has become", NULL },
 	{ "disk add", API_POST, "/disks", NULL, "path=PATH [KEY=VALUE ...]",

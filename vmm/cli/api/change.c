@@ -10,10 +10,12 @@
 #include "vmm/cli/api/handlers.h"
 #include "vmm/cli/api/limits.h"
 #include "vmm/cli/clock.h"
+#include "vmm/cli/disk_option.h"
 #include "vmm/cli/machine.h"
 
 const struct api_field change_fields[] = {
 	{ "limits", API_OBJECT, false, 0, 0, limits_fields },
+	{ "on_error", API_STRING, false, 0, 0, NULL },
 	{ NULL, 0, false, 0, 0, NULL },
 };
 
@@ -22,8 +24,9 @@ struct change {
 	struct api_request *req;
 	unsigned left;
 	int result; /* the first error */
+	enum disk_on_error on_error;
 	unsigned ncalls;
-	struct disk_call call[]; /* one for each disk of the machine */
+	struct disk_call call[]; /* one for each disk of the machine, and one more */
 };
 
 static void put(struct change *change)
@@ -52,6 +55,13 @@ static int post_limits(struct virtio_blk *blk, void *opaque)
 	return virtio_blk_set_limits(blk);
 }
 
+static int post_on_error(struct virtio_blk *blk, void *opaque)
+{
+	const struct change *change = opaque;
+
+	return virtio_blk_set_on_error(blk, change->on_error);
+}
+
 static void tell(struct change *change, struct machine_disk *disk,
 		 int (*post)(struct virtio_blk *blk, void *opaque))
 {
@@ -74,9 +84,19 @@ static void change_limits(struct change *change, struct machine_disk *disk,
 			tell(change, m->disk[i], post_limits);
 }
 
+/* Its index; -1: there is none of that name. */
+static int find_on_error(const char *name)
+{
+	int i = 0;
+
+	while (disk_on_error_names[i] && strcmp(disk_on_error_names[i], name))
+		i++;
+	return disk_on_error_names[i] ? i : -1;
+}
+
 static struct change *begin(struct api_request *req)
 {
-	const unsigned n = req->ctx->machine->ndisks;
+	const unsigned n = req->ctx->machine->ndisks + 1;
 	struct change *change = calloc(1, sizeof(*change) + n * sizeof(*change->call));
 
 	if (!change) {
@@ -91,6 +111,8 @@ static struct change *begin(struct api_request *req)
 void disk_change(struct api_request *req)
 {
 	const json_t *wish = json_object_get(req->body, "limits");
+	const char *name = json_string_value(json_object_get(req->body, "on_error"));
+	const int on_error = name ? find_on_error(name) : 0;
 	struct machine_disk *disk = disk_of(req);
 	struct throttle_limits limits;
 	struct change *change;
@@ -103,10 +125,17 @@ void disk_change(struct api_request *req)
 		api_error(req, 400, "limits: %s", why.text);
 		return;
 	}
+	if (on_error < 0) {
+		api_error(req, 400, "on_error '%s': allowed: report, stop, enospc", name);
+		return;
+	}
 	change = begin(req);
 	if (!change)
 		return;
+	change->on_error = (enum disk_on_error)on_error;
 	if (wish)
 		change_limits(change, disk, &limits);
+	if (name)
+		tell(change, disk, post_on_error);
 	put(change);
 }

@@ -6,6 +6,7 @@
 #include "vmm/cli/api/limits.h"
 #include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/stats.h"
+#include "vmm/cli/disk_option.h"
 #include "vmm/cli/machine.h"
 
 struct machine_disk *disk_of(struct api_request *req)
@@ -61,6 +62,7 @@ json_t *disk_json(const struct machine_disk *disk)
 	const struct throttle_group *group = disk->blk.group;
 	json_t *json = config_json(disk);
 
+	json_object_set_new(json, "on_error", json_string(disk_on_error_names[disk->blk.on_error]));
 	json_object_set_new(json, "limits", limits_json(&group->limits));
 	json_object_set_new(json, "group", api_string(group->name[0] ? group->name : NULL));
 	json_object_set_new(json, "last_error", error_text(&stats->last_errno));
