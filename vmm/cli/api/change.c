@@ -34,18 +34,18 @@ static void put(struct change *change)
 	if (--change->left)
 		return;
 	if (change->result)
-		api_error(change->req, change->result == -ENODEV ? 409 : 500, "the disk: %s",
-			  strerror(-change->result));
+		api_error(change->req, 500, "the disk: %s", strerror(-change->result));
 	else
 		api_reply(change->req, 204, NULL);
 	free(change);
 }
 
+/* A disk that is taken away meanwhile needs no change. */
 static void told(void *opaque, int result)
 {
 	struct change *change = opaque;
 
-	if (result && !change->result)
+	if (result && result != -ENODEV && !change->result)
 		change->result = result;
 	put(change);
 }
@@ -120,6 +120,10 @@ void disk_change(struct api_request *req)
 
 	if (!disk)
 		return;
+	if (disk->calls.closed) {
+		api_error(req, 409, "disk '%s' is being taken away", req->id);
+		return;
+	}
 	limits = disk->blk.group->limits;
 	if (wish && limits_merge(&limits, wish, &why)) {
 		api_error(req, 400, "limits: %s", why.text);
