@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/report.h"
 #include "vmm/log.h"
 
 #define CHECK_MS       1000
@@ -39,13 +40,6 @@ static void vm_event(void *opaque, short revents)
 	pausing_look(&c->machine->pausing);
 }
 
-static void print_status(struct control *c)
-{
-	log_info("%s: %u vCPUs, %u disks; no monitor here, Ctrl-A h shows the keys",
-		 pausing_state_name(&c->machine->pausing), c->machine->vm.nvcpus,
-		 c->machine->ndisks);
-}
-
 static void escape_pressed(void *opaque, enum escape_action action)
 {
 	struct control *c = opaque;
@@ -53,7 +47,7 @@ static void escape_pressed(void *opaque, enum escape_action action)
 	if (action == ESCAPE_QUIT)
 		vm_request_end(&c->machine->vm, VM_END_QUIT, 0);
 	else if (action == ESCAPE_STATUS)
-		print_status(c);
+		report_status(c->machine);
 	else if (action == ESCAPE_HELP)
 		log_raw(escape_help(), strlen(escape_help()));
 }

@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads and prints the counters of a VM at its end. Main. */
+/* Reads and prints what a VM does, and its counters at its end. Main. */
 #include "vmm/cli/report.h"
 
 #include <inttypes.h>
 
 #include "virtio/blk/dataplane.h"
+#include "vmm/cli/disk_stop.h"
 #include "vmm/log.h"
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void report_status(const struct machine *m)
+{
+	char why[512];
+	const bool stopped = disk_stop_reason(m, why, sizeof(why));
+
+	log_info("%s%s%s: %u vCPUs, %u disks; no monitor here, Ctrl-A h shows the keys",
+		 pausing_state_name(&m->pausing), stopped ? ", " : "", stopped ? why : "",
+		 m->vm.nvcpus, m->ndisks);
 }
 
 void report_vcpus(const struct machine *m)
