@@ -11,6 +11,7 @@ set -u
 # What a case leaves here but for images stays for those who look into a failure.
 work=$PWD/out
 patience=150
+input=/dev/null # of a VM in the background
 
 # ---- TAP
 
@@ -352,7 +353,7 @@ background() {
 	: >"$dir/console"
 	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --timeout $patience \
 		--result "$dir/result" --control "$dir/ctl" "$@" \
-		</dev/null >"$dir/console" 2>"$dir/stderr" &
+		<"$input" >"$dir/console" 2>"$dir/stderr" &
 	pid=$!
 }
 
@@ -501,11 +502,15 @@ on_error() {
 	fi
 	blank "$small/data.img" 16M
 	linux cloud full ""
+	open_input
 	background --disk "$small/data.img,cache=writeback,on-error=enospc"
 	within_patience is_paused
 	ctl "it is paused" '^state  *paused' vm
 	ctl "and says why" "^reason  *disk '.*data.img': No space left on device" vm
 	check "so does stderr" grep -q "make room, then: mvmm ctl $dir/ctl resume" "$dir/stderr"
+	printf '\001c' >&3
+	within_patience status_was_asked
+	check "and Ctrl-A c" grep -q "paused, disk '.*data.img': No space left on device: " "$dir/stderr"
 	ctl "it is resumed in vain" '^running' resume
 	within_patience is_paused
 	ctl "it is paused again" '^reason  *disk' vm
@@ -513,12 +518,59 @@ on_error() {
 	ctl "it is resumed with room" '^running' resume
 	has_ended 0 poweroff
 	on_host vda "$small/data.img"
-	is "it was paused twice" "$(grep -c 'No space left on device' "$dir/stderr")" 2
+	is "it was paused twice" "$(grep -c 'the VM is paused; make room' "$dir/stderr")" 2
+	close_input
 	umount "$small"
+}
+
+status_was_asked() {
+	grep -q 'Ctrl-A h shows the keys' "$dir/stderr"
 }
 
 is_paused() {
 	./mvmm ctl --json "$dir/ctl" vm 2>/dev/null | grep -q '"state":"paused"'
+}
+
+# open_input: what goes to descriptor 3 is the console's input of the next VM in the background
+open_input() {
+	input=$dir/input
+	mkfifo "$input"
+	exec 3<>"$input"
+}
+
+close_input() {
+	exec 3>&-
+	input=/dev/null
+}
+
+# Limits as the guest measures them, which says what they are to be.
+limits() {
+	patience=900
+	for disk in a b c; do
+		blank "$dir/$disk.img" 32M
+	done
+	linux cloud limits ""
+	open_input
+	background --disk "$dir/a.img" --disk "$dir/b.img,group=pair" --disk "$dir/c.img,group=pair" \
+		--disk tools.img,readonly
+	changes=0
+	while kill -0 $pid 2>/dev/null; do
+		set_limit || usleep 100000
+	done
+	has_ended 0 poweroff
+	check "limits were changed 19 times ($changes)" [ $changes -eq 19 ]
+	close_input
+	patience=150
+}
+
+# set_limit: as the guest's next line asks for, if there is one, and tells it so
+set_limit() {
+	wish=$(console | sed -n 's/^LIMIT //p' | sed -n $((changes + 1))p)
+	[ -n "$wish" ] || return 1
+	changes=$((changes + 1))
+	# shellcheck disable=SC2086 # its words
+	./mvmm ctl "$dir/ctl" disk limit $wish >"$dir/answer" 2>&1 || not_ok "$wish: $(cat "$dir/answer")"
+	echo >&3
 }
 
 pvpanic() {
@@ -1019,6 +1071,7 @@ run_case() {
 	restart) restart ;;
 	control) control ;;
 	pause) pausing ;;
+	limits) limits ;;
 	on-error) on_error ;;
 	panic-pvpanic) pvpanic ;;
 	panic-console) console_panic ;;
