@@ -252,16 +252,13 @@ void blk_request_cut(struct blk_request *req, uint32_t n)
 	req->len = n;
 }
 
-bool blk_request_next_part(struct blk_request *req)
+void blk_request_begin_part(struct blk_request *req)
 {
-	if (!req->later_len)
-		return false;
 	req->iov = req->later.iov;
 	req->iov[0] = req->later.first;
 	req->nseg = req->later.nseg;
 	req->len = req->later_len;
 	req->later_len = 0;
-	return true;
 }
 
 /*

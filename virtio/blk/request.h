@@ -140,8 +140,17 @@ void blk_request_advance(struct blk_request *req, uint32_t n);
  */
 void blk_request_cut(struct blk_request *req, uint32_t n);
 
-/* A part is done: turns to what was left for later. False: nothing was. */
-bool blk_request_next_part(struct blk_request *req);
+/* The next part begins; there is one. */
+void blk_request_begin_part(struct blk_request *req);
+
+/* A part is done: turns to what was left for later. False: nothing was, as is usual. */
+static inline bool blk_request_next_part(struct blk_request *req)
+{
+	if (!req->later_len)
+		return false;
+	blk_request_begin_part(req);
+	return true;
+}
 
 /* Writes the status byte. Returns the used length: see the definition. */
 uint32_t blk_request_finish(struct blk_request *req, uint8_t status);
