@@ -216,6 +216,34 @@ static void they_are_opened_as_they_are_wanted(void **state)
 	assert_int_equal(ask(rig, at(rig, "in/new.img"), O_RDWR | O_CREAT | O_EXCL), -EEXIST);
 }
 
+/* Files without a name: in a folder, or in the allowed one itself, and never to be given one. */
+static void unnamed_files_are_made_and_stay_so(void **state)
+{
+	static const char *const places[] = { "in", "in/", "in/deep", "in/./deep/" };
+	struct rig *rig = *state;
+	char link[64];
+	int fd;
+
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		fd = ask(rig, at(rig, places[i]), O_RDWR | O_TMPFILE);
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, 4096), 0);
+		assert_int_equal(write(fd, "IN", 2), 2);
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		assert_int_equal(linkat(AT_FDCWD, link, AT_FDCWD, at(rig, "in/named"),
+					AT_SYMLINK_FOLLOW),
+				 -1);
+		assert_int_equal(errno, ENOENT);
+		close(fd);
+	}
+	assert_int_equal(ask(rig, at(rig, "in/none"), O_RDWR | O_TMPFILE), -ENOENT);
+	assert_int_equal(ask(rig, at(rig, "in/a.img"), O_RDWR | O_TMPFILE), -ENOTDIR);
+	assert_int_equal(ask(rig, at(rig, "in/.."), O_RDWR | O_TMPFILE), -EXDEV);
+	assert_int_equal(ask(rig, at(rig, "in/up"), O_RDWR | O_TMPFILE), -EXDEV);
+	assert_int_equal(ask(rig, at(rig, "."), O_RDWR | O_TMPFILE), -EXDEV);
+	assert_int_equal(ask(rig, "/tmp", O_RDWR | O_TMPFILE), -EXDEV);
+}
+
 static void there_is_no_way_out_of_the_folder(void **state)
 {
 	static const char *const ways[] = {
@@ -450,6 +478,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(files_in_the_folder_are_opened),
 		T(they_are_opened_as_they_are_wanted),
+		T(unnamed_files_are_made_and_stay_so),
 		T(there_is_no_way_out_of_the_folder),
 		T(what_is_not_there_or_no_file_is_said),
 		T(nonsense_is_refused),

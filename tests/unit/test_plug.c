@@ -325,6 +325,41 @@ static void readonly_disks_may_share_an_image(void **state)
 	assert_int_equal(rig->m.ndisks, 2);
 }
 
+/* The overlay's file comes by way of the broker, and goes with the disk. */
+static void disks_with_overlays_may_share_an_image(void **state)
+{
+	const unsigned before = descriptors();
+	struct plug_rig *rig = *state;
+	char text[200];
+
+	snprintf(text, sizeof(text), "%s,overlay=temp:%s", image(rig, "a.img"), rig->dir);
+	assert_int_equal(add(rig, text), 0);
+	assert_non_null(rig->disk->blk.backend.overlay);
+	assert_false(rig->disk->blk.backend.readonly);
+	assert_int_equal(add(rig, text), 0);
+	expect_refused(rig, image(rig, "a.img"), -EBUSY, "the same image as disk");
+	assert_int_equal(rig->m.ndisks, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(take_out(rig, rig->m.disk[0], -1), 0);
+		eject(rig, 1u << (1 + i));
+		run_until(rig, 1 + i);
+	}
+	assert_int_equal(rig->m.ndisks, 0);
+	assert_int_equal(descriptors(), before);
+}
+
+static void an_overlay_is_made_only_where_files_may_be_opened(void **state)
+{
+	struct plug_rig *rig = *state;
+	char text[200];
+
+	snprintf(text, sizeof(text), "%s,overlay=temp:/tmp", image(rig, "a.img"));
+	expect_refused(rig, text, -EXDEV, "an overlay in '/tmp': not in a folder");
+	snprintf(text, sizeof(text), "%s,overlay=temp:%s/none", image(rig, "a.img"), rig->dir);
+	expect_refused(rig, text, -ENOENT, "cannot create an overlay in");
+	assert_int_equal(rig->m.ndisks, 0);
+}
+
 static void one_comes_at_a_time(void **state)
 {
 	struct plug_rig *rig = *state;
@@ -606,6 +641,8 @@ int main(void)
 		T(names_and_slots_are_the_first_that_are_free),
 		T(what_cannot_be_is_refused_and_leaves_nothing),
 		T(readonly_disks_may_share_an_image),
+		T(disks_with_overlays_may_share_an_image),
+		T(an_overlay_is_made_only_where_files_may_be_opened),
 		T(one_comes_at_a_time),
 		T(a_guest_that_does_not_listen_loses_it),
 		T(it_may_be_asked_again_but_not_for_two),

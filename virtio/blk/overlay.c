@@ -102,6 +102,9 @@ int blk_overlay_file(const char *dir, uint64_t size, const struct blk_opener *by
 	if (!dir || !dir[0])
 		dir = DEFAULT_DIR;
 	fd = make_nameless(dir, by);
+	if (fd == -EXDEV)
+		return error_setx(err, EXDEV,
+				  "an overlay in '%s': not in a folder that may be opened", dir);
 	if (fd < 0)
 		return error_set(err, -fd, "cannot create an overlay in '%s'", dir);
 	if (ftruncate(fd, size)) {

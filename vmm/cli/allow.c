@@ -144,6 +144,21 @@ int allow_add_folder_of(struct allow *allow, const char *file, struct error *err
 
 /* ---- opening ---- */
 
+/* `path` from the folder on, or NULL. Of the folder itself nothing is opened but new files in it. */
+static const char *within(const struct allowed_dir *dir, const char *path, int flags)
+{
+	const char *rest = rest_of(path, dir->text);
+
+	if (!rest)
+		rest = rest_of(path, dir->real);
+	if (rest && *rest)
+		return rest;
+	if ((flags & O_TMPFILE) == O_TMPFILE &&
+	    (!strcmp(path, dir->text) || !strcmp(path, dir->real)))
+		return ".";
+	return NULL;
+}
+
 /* Of several folders, one inside the other, any may do. */
 int allow_open(const struct allow *allow, const char *path, int flags, mode_t *kind)
 {
@@ -155,12 +170,10 @@ int allow_open(const struct allow *allow, const char *path, int flags, mode_t *k
 		return -ENAMETOOLONG;
 	for (unsigned i = 0; i < allow->n; i++) {
 		const struct allowed_dir *dir = &allow->dir[i];
-		const char *rest = rest_of(absolute, dir->text);
+		const char *rest = within(dir, absolute, flags);
 		int fd;
 
 		if (!rest)
-			rest = rest_of(absolute, dir->real);
-		if (!rest || !*rest)
 			continue;
 		fd = blk_open_at(dir->fd, rest, RESOLVE, flags, kind);
 		if (fd >= 0)

@@ -22,7 +22,7 @@
 #include "vmm/cli/violation.h"
 #include "vmm/landlock.h"
 
-#define FLAGS (O_ACCMODE | O_CREAT | O_EXCL)
+#define FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_TMPFILE)
 
 struct process {
 	struct allow allow;

@@ -161,6 +161,11 @@ static void open_image(void *opaque)
 	in->ret = block_backend_open_by(&in->be, &in->config, &by, &in->err);
 }
 
+static bool writes(const struct disk_config *config)
+{
+	return !config->readonly && !config->overlay;
+}
+
 /* Also where it could not be locked, by us. */
 static int check_image(const struct plug *plug, const struct plug_entry *in, struct error *err)
 {
@@ -170,10 +175,10 @@ static int check_image(const struct plug *plug, const struct plug_entry *in, str
 		const struct block_backend *be = &m->disk[i]->blk.backend;
 
 		if (be->dev == in->be.dev && be->ino == in->be.ino &&
-		    (!be->readonly || !in->be.readonly))
+		    (writes(m->disk[i]->config) || writes(&in->config)))
 			return error_setx(err, EBUSY,
-					  "disk '%s': the same image as disk '%s'; only readonly "
-					  "disks may share one",
+					  "disk '%s': the same image as disk '%s'; only disks that "
+					  "are readonly or have an overlay may share one",
 					  in->config.path, machine_disk_path(m->disk[i]));
 	}
 	return in->ret;

@@ -13,6 +13,7 @@ static const struct api_field new_disk[] = {
 	{ "serial", API_STRING, false, 0, 20, NULL },
 	{ "cache", API_STRING, false, 0, 0, NULL },
 	{ "aio", API_STRING, false, 0, 0, NULL },
+	{ "overlay", API_STRING, false, 0, 0, NULL },
 	{ "queues", API_INTEGER, false, 0, 0, NULL },
 	{ "queue_size", API_INTEGER, false, 0, 0, NULL },
 	{ "aio_depth", API_INTEGER, false, 0, 0, NULL },
