@@ -66,6 +66,13 @@ TARGETS = [
            ("fio-libaio",), "iops", at_least=0.9),
     Target("host CPU per I/O, depth 32, polling off, against QEMU PCI native", case(32),
            "mvmm-pci-nopoll", ("qemu-pci",), "cpu_us", at_most=0.6),
+    Target("an overlay that is read through, depth 32, against the disk without", case(32),
+           "mvmm-overlay", ("mvmm-pci",), "iops", at_least=0.9),
+    Target("an overlay that is written to, depth 32, against the disk without",
+           case(32, rw="randwrite"), "mvmm-overlay", ("mvmm-pci",), "iops", at_least=0.9),
+    Target("disk file system, an overlay that is written to, depth 32, against the disk without",
+           case(32, fs="disk", rw="randwrite"), "mvmm-overlay", ("mvmm-pci",), "iops",
+           at_least=0.9),
     Target("system calls of the disk's thread per I/O, depth 256", case(256), "mvmm-pci", (),
            "syscalls", at_most=0.05),
 ]

@@ -152,7 +152,8 @@ class Mvmm:
                 "--depth", str(case.depth), "--complete", case.complete, "--time", str(seconds),
                 "--vcpu-affinity", str(host.vcpu_cpu)]
         for image in images:
-            argv += ["--disk", f"{image},cpu={host.io_cpu}{self.disk_options}"]
+            options = self.disk_options.replace("FOLDER", os.path.dirname(image))
+            argv += ["--disk", f"{image},cpu={host.io_cpu}{options}"]
         process = Process(argv, host)
         text = process.finish(seconds)
         if process.popen.returncode:
@@ -243,6 +244,7 @@ class Fio:
 RUNNERS = [
     Mvmm("mvmm-pci", "mvmm, PCI", "pci"),
     Mvmm("mvmm-pci-nopoll", "mvmm, PCI, polling off", "pci", ",poll-max-us=0"),
+    Mvmm("mvmm-overlay", "mvmm, PCI, an overlay", "pci", ",overlay=temp:FOLDER"),
     Mvmm("mvmm-mmio", "mvmm, MMIO", "mmio"),
     Qemu("qemu-pci", "QEMU q35, an iothread per disk, native"),
     Qemu("qemu-pci-shared", "QEMU q35, one iothread, native", shared=True),

@@ -3,12 +3,13 @@
  * A steady load on one disk, for looking at its thread from outside: not a test by itself, see
  * tests/lockfree/run.
  *
- *	load DEPTH REQUESTS [STRACE-SUMMARY]
+ *	load [-w] [-o base|overlay|mixed] DEPTH REQUESTS [STRACE-SUMMARY]
  *
- * Keeps DEPTH random reads of 4 KiB in flight on a file in /dev/shm with Linux AIO, as a guest does
- * that takes interrupts. Prints what the thread counts of its system calls from the first to the
+ * Keeps DEPTH random reads (-w: writes) of 4 KiB in flight on a file in /dev/shm with Linux AIO, as a
+ * guest does that takes interrupts; with -o below an overlay, which holds nothing, all or every other
+ * block to begin with. Prints what the thread counts of its system calls from the first to the
  * last of REQUESTS, warmed up; with a file name, strace counts them at the same time, on that
- *thread alone. Ends with 77 where there is no Linux AIO or no strace.
+ * thread alone. Ends with 77 where there is no Linux AIO or no strace.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "tests/dataplane/rig.h"
+#include "virtio/blk/overlay.h"
 
 #define BLOCK	  4096
 #define MAX_DEPTH 256
@@ -24,6 +26,7 @@
 struct load {
 	struct rig *rig;
 	unsigned depth;
+	uint32_t type;
 	struct rig_req req[MAX_DEPTH];
 	uint64_t seed;
 };
@@ -45,7 +48,7 @@ static void queue_one(struct load *load, unsigned slot)
 
 	load->seed = load->seed * 6364136223846793005ULL + 1442695040888963407ULL;
 	block = (load->seed >> 33) % (RIG_SIZE / BLOCK);
-	if (rig_queue(load->rig, 0, &load->req[slot], VIRTIO_BLK_T_IN, block * (BLOCK / 512), BLOCK,
+	if (rig_queue(load->rig, 0, &load->req[slot], load->type, block * (BLOCK / 512), BLOCK,
 		      slot) < 0)
 		die("queue full");
 }
@@ -168,32 +171,80 @@ static void measure_traced(struct load *load, unsigned requests, const char *sum
 	waitpid(pid, NULL, 0);
 }
 
+/* While its thread does not work yet: every `step`th block is in the overlay, 0: none. */
+static void fill_overlay(struct rig *rig, unsigned step)
+{
+	static const _Alignas(BLOCK) uint8_t data[BLOCK];
+
+	rig->be.overlay->reserves = true; /* as on disk, where that costs a look more */
+	for (uint64_t at = 0; step && at < RIG_SIZE; at += step * BLOCK) {
+		if (pwrite(rig->be.fd, data, BLOCK, at) != BLOCK)
+			die("the overlay");
+		blk_overlay_cover(rig->be.overlay, at, BLOCK);
+	}
+}
+
+static struct rig *make_rig(const char *overlay)
+{
+	struct rig *rig = rig_new_stopped((struct rig_config){
+		.dir = "/dev/shm",
+		.overlay = overlay,
+		.overlay_dir = "/dev/shm",
+		.queue_size = MAX_DEPTH,
+		.depth = MAX_DEPTH,
+		.features = F_EVENT | F_INDIRECT,
+	});
+
+	if (rig->be.aio != DISK_AIO_NATIVE)
+		exit(77);
+	if (overlay)
+		fill_overlay(rig, !strcmp(overlay, "mixed") ? 2 : !strcmp(overlay, "overlay"));
+	if (rig_start(rig))
+		die("start");
+	return rig;
+}
+
+static void keep_in_flight(struct load *load, unsigned requests, const char *summary)
+{
+	for (unsigned i = 0; i < load->depth; i++) {
+		load->req[i] = rig_req(load->rig, BLOCK);
+		queue_one(load, i);
+	}
+	rig_kick(load->rig, 0);
+	run(load, WARM_UP);
+	measure(load, "alone", requests);
+	if (summary)
+		measure_traced(load, requests, summary);
+	for (unsigned left = load->depth; left;)
+		left -= turn_over(load, false);
+}
+
 int main(int argc, char **argv)
 {
-	const unsigned requests = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-	struct load load = { .depth = argc > 2 ? strtoul(argv[1], NULL, 10) : 0, .seed = 1 };
+	struct load load = { .type = VIRTIO_BLK_T_IN, .seed = 1 };
+	const char *overlay = NULL;
+	unsigned requests = 0;
+	int option;
 
-	if (!load.depth || load.depth > MAX_DEPTH || !requests || argc > 4) {
-		fprintf(stderr, "usage: load DEPTH REQUESTS [STRACE-SUMMARY]\n");
+	while ((option = getopt(argc, argv, "wo:")) > 0) {
+		if (option == 'w')
+			load.type = VIRTIO_BLK_T_OUT;
+		else if (option == 'o')
+			overlay = optarg;
+	}
+	argc -= optind;
+	argv += optind;
+	if (argc == 2 || argc == 3) {
+		load.depth = strtoul(argv[0], NULL, 10);
+		requests = strtoul(argv[1], NULL, 10);
+	}
+	if (!load.depth || load.depth > MAX_DEPTH || !requests) {
+		fprintf(stderr, "usage: load [-w] [-o base|overlay|mixed] DEPTH REQUESTS "
+				"[STRACE-SUMMARY]\n");
 		return 2;
 	}
-	load.rig = rig_new((struct rig_config){ .dir = "/dev/shm",
-						.queue_size = MAX_DEPTH,
-						.depth = MAX_DEPTH,
-						.features = F_EVENT | F_INDIRECT });
-	if (load.rig->be.aio != DISK_AIO_NATIVE)
-		return 77;
-	for (unsigned i = 0; i < load.depth; i++) {
-		load.req[i] = rig_req(load.rig, BLOCK);
-		queue_one(&load, i);
-	}
-	rig_kick(load.rig, 0);
-	run(&load, WARM_UP);
-	measure(&load, "alone", requests);
-	if (argc > 3)
-		measure_traced(&load, requests, argv[3]);
-	for (unsigned left = load.depth; left;)
-		left -= turn_over(&load, false);
+	load.rig = make_rig(overlay);
+	keep_in_flight(&load, requests, argc == 3 ? argv[2] : NULL);
 	rig_free(load.rig);
 	return 0;
 }

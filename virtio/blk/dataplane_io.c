@@ -85,7 +85,7 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 			fail(dp, req, error);
 		return;
 	}
-	if (dp->overlay)
+	if (dp->overlay && req->op != BLK_OP_READ)
 		blk_overlay_landed(dp->overlay, req);
 	complete(dp, req, VIRTIO_BLK_S_OK);
 }

@@ -179,16 +179,30 @@ static uint64_t run_end(const struct blk_overlay *ov, uint64_t at, uint64_t end,
 	return end;
 }
 
+/* At a glance, for nearly all there are: what lies within one word of the map. False: perhaps. */
+static bool is_one_run(const struct blk_overlay *ov, uint64_t first, uint64_t end, bool whole,
+		       bool held)
+{
+	const uint64_t at = first % 64, n = end - first;
+	const uint64_t others = (ov->sector[first / 64] ^ (held ? ~0ULL : 0)) >> at;
+
+	return n && n <= 64 - at && (whole || !(others << (64 - n)));
+}
+
 uint64_t blk_overlay_run(const struct blk_overlay *ov, uint64_t offset, uint64_t len,
 			 bool *from_base)
 {
 	const uint64_t first = offset / BLK_OVERLAY_SECTOR;
 	/* After a short transfer the rest may begin within a sector. */
 	const uint64_t end = (offset + len + BLK_OVERLAY_SECTOR - 1) / BLK_OVERLAY_SECTOR;
-	const bool held = is_set(ov->whole, first / PER_CHUNK) || is_set(ov->sector, first);
-	const uint64_t n = run_end(ov, first, end, held) * BLK_OVERLAY_SECTOR - offset;
+	const bool whole = is_set(ov->whole, first / PER_CHUNK);
+	const bool held = whole || is_set(ov->sector, first);
+	uint64_t n;
 
 	*from_base = !held;
+	if (is_one_run(ov, first, end, whole, held))
+		return len;
+	n = run_end(ov, first, end, held) * BLK_OVERLAY_SECTOR - offset;
 	return n < len ? n : len;
 }
 
