@@ -7,6 +7,7 @@
  *	mmio=ADDRESS:PIN     a virtio-mmio device; repeatable. PCI is always searched
  *	apic=x2              x2APIC mode
  *	others=busy          verified I/O on the other disks meanwhile, by the second CPU
+ *	generation=1         the disk was filled by the test `fill`
  *	end=debug-exit       end by that port even if all is well
  *	and more             parameters of single tests
  */

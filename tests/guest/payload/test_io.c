@@ -10,6 +10,7 @@
 #define DEFAULT_DEPTH 32
 #define COM1_LSR      0x3fd
 #define LSR_DR	      1
+#define PIECE	      WORKLOAD_MAX_SECTORS /* of a disk that is looked at whole */
 
 static struct workload workload(enum waiting waiting)
 {
@@ -81,6 +82,72 @@ static void until_told(void)
 	workload_report(&w);
 }
 
+/* The host may take its time: nothing is in flight, and nothing is late. */
+static void told(void)
+{
+	note("waiting to be told");
+	while (!(inb(COM1_LSR) & LSR_DR))
+		;
+}
+
+/* As little as can be done with a disk of any size. */
+static void begun(void)
+{
+	struct blk *blk = disk(0);
+	uint8_t *data = alloc_pages(SECTOR);
+
+	if (!ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
+		return;
+	ok(blk->capacity == option_u64("capacity", 0), "capacity is %lu sectors", blk->capacity);
+	ok(blk_read(blk, 0, data, 1) == VIRTIO_BLK_S_OK, "the first sector is read");
+	ok(blk_read(blk, blk->capacity - 1, data, 1) == VIRTIO_BLK_S_OK, "so is the last one");
+}
+
+/* A look at all of the disk, a piece at a time. */
+static bool for_each_piece(bool (*look)(struct shadow *shadow, uint64_t sector, uint8_t *data))
+{
+	uint8_t *data = alloc_pages(PIECE * SECTOR);
+	struct shadow *shadow;
+	bool good = true;
+
+	if (!ok(blk_start(disk(0), BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts"))
+		return false;
+	shadow = disk_shadow();
+	for (uint64_t s = 0; s < shadow->sectors && good; s += PIECE)
+		good = s + PIECE <= shadow->sectors && look(shadow, s, data);
+	return good;
+}
+
+static bool fill_piece(struct shadow *shadow, uint64_t sector, uint8_t *data)
+{
+	for (uint32_t i = 0; i < PIECE; i++) {
+		shadow->generation[sector + i]++;
+		shadow_fill(shadow, sector + i, (uint64_t *)(data + i * SECTOR));
+	}
+	return blk_write(disk(0), sector, data, PIECE) == VIRTIO_BLK_S_OK;
+}
+
+/* Another generation for every sector. */
+static void fill(void)
+{
+	ok(for_each_piece(fill_piece), "every sector is written");
+}
+
+static bool verify_piece(struct shadow *shadow, uint64_t sector, uint8_t *data)
+{
+	if (blk_read(disk(0), sector, data, PIECE) != VIRTIO_BLK_S_OK)
+		return false;
+	for (uint32_t i = 0; i < PIECE; i++)
+		if (!shadow_check(shadow, sector + i, (uint64_t *)(data + i * SECTOR)))
+			return false;
+	return true;
+}
+
+static void verify(void)
+{
+	ok(for_each_piece(verify_piece), "every sector is what it must be");
+}
+
 /* The ring as a driver without EVENT_IDX and INDIRECT uses it: flags, and chains of descriptors. */
 static void plain(void)
 {
@@ -144,5 +211,7 @@ const struct test io_tests[] = {
 	{ "halt", halt },      { "until-told", until_told },
 	{ "plain", plain },    { "small-ring", small_ring },
 	{ "mq", multi_queue }, { "disks", many_disks },
+	{ "fill", fill },      { "verify", verify },
+	{ "begun", begun },    { "told", told },
 	{ NULL, NULL },
 };

@@ -14,6 +14,8 @@ void shadow_init(struct shadow *shadow, uint64_t sectors)
 	shadow->sectors = sectors;
 	shadow->generation = alloc_pages(sectors * sizeof(*shadow->generation));
 	shadow->busy = alloc_pages(sectors);
+	for (uint64_t s = 0; s < sectors; s++)
+		shadow->generation[s] = option_u64("generation", 0);
 }
 
 static uint64_t sector_seed(const struct shadow *shadow, uint64_t sector)

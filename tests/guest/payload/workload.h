@@ -21,7 +21,8 @@ enum waiting {
 	WAIT_HALT, /* sleep until one */
 };
 
-/* A disk's expected content; made once per disk, on zeroes. */
+/* A disk's expected content; made once per disk, on zeroes, or with `generation=1` on what the test
+ * `fill` has left. */
 struct shadow {
 	uint64_t sectors;
 	uint32_t *generation;
