@@ -186,14 +186,14 @@ static void a_copy_under_way_gets_another_speed(void **state)
 {
 	struct host *h = *state;
 
-	assert_int_equal(set_speed(h, 4096), -ENOENT);
+	assert_int_equal(set_speed(h, 4096), -ESRCH);
 	h->speed = 1024;
 	begin(h, vda(h), COPYING_BACKUP, "slow");
 	assert_int_equal(set_speed(h, 2048), 0);
 	assert_int_equal(vda(h)->speed, 2048);
 	assert_int_equal(set_speed(h, 0), 0);
 	wait_done(h, vda(h));
-	assert_int_equal(set_speed(h, 4096), -ENOENT);
+	assert_int_equal(set_speed(h, 4096), -ESRCH);
 	assert_int_equal(vda(h)->speed, 0);
 	remove_file(h, "slow");
 }

@@ -401,7 +401,7 @@ static void asked_to_complete(void *opaque, int result)
 int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err)
 {
 	if (c->phase != COPYING_RUNS || c->kind != COPYING_MIRROR)
-		return error_setx(err, ENOENT, "disk %s: there is no mirror of it under way",
+		return error_setx(err, ESRCH, "disk %s: there is no mirror of it under way",
 				  disk_of(c));
 	if (c->completes)
 		return error_setx(err, EALREADY, "disk %s: its mirror completes already",
@@ -425,9 +425,12 @@ static void has_speed(void *opaque, int result)
 	struct error err;
 
 	c->calls--;
-	if (result)
+	if (result == -ENOENT)
+		result = error_setx(&err, ESRCH, "disk %s: the %s has ended", disk_of(c),
+				    name_of(c));
+	else if (result)
 		error_setx(&err, -result, "disk %s: the speed is what it was: %s", disk_of(c),
-			   result == -ENOENT ? "the copy has ended" : strerror(-result));
+			   strerror(-result));
 	else
 		c->speed = c->new_speed;
 	tell(&c->paced, result, &err);
@@ -437,8 +440,7 @@ int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_wa
 		      struct error *err)
 {
 	if (c->phase != COPYING_RUNS)
-		return error_setx(err, ENOENT, "disk %s: nothing of it is being copied",
-				  disk_of(c));
+		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied", disk_of(c));
 	if (c->paced.done)
 		return error_setx(err, EALREADY, "disk %s: its speed is being changed", disk_of(c));
 	c->new_speed = speed;
@@ -455,8 +457,7 @@ static int post_cancel(struct virtio_blk *blk, void *opaque)
 int copying_cancel(struct copying *c, struct error *err)
 {
 	if (c->phase != COPYING_OPENS && c->phase != COPYING_RUNS)
-		return error_setx(err, ENOENT, "disk %s: nothing of it is being copied",
-				  disk_of(c));
+		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied", disk_of(c));
 	c->cancelled = true;
 	if (c->phase == COPYING_OPENS || c->cancels)
 		return 0; /* started() sees it */

@@ -104,7 +104,7 @@ int copying_complete(struct copying *c, const struct copying_waiter *waiter, str
 int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_waiter *waiter,
 		      struct error *err);
 
-/* -ENOENT: there is nothing to cancel. */
+/* -ESRCH: there is nothing to cancel. */
 int copying_cancel(struct copying *c, struct error *err);
 
 /* False: the last one was not of this kind. */

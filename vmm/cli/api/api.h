@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "vmm/cli/loop.h"
+#include "vmm/error.h"
 
 struct api_client;
 struct machine;
@@ -85,6 +86,9 @@ void api_reply_text(struct api_request *req, int status, const char *type, const
 /* {"error": "..."}, one line. */
 void api_error(struct api_request *req, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The same of what some part of mvmm has refused: `ret`, its -errno, decides on the status. */
+void api_refuse(struct api_request *req, int ret, const struct error *err);
 
 /* A JSON string of any bytes: what is not UTF-8 is replaced. NULL gives null. */
 json_t *api_string(const char *text);

@@ -21,28 +21,6 @@ const struct api_field copy_change_fields[] = {
 	{ NULL, 0, false, 0, 0, NULL },
 };
 
-static int status_of(int ret)
-{
-	switch (-ret) {
-	case ENOENT:
-		return 404;
-	case EBUSY:
-	case EALREADY:
-	case EAGAIN:
-	case ENOTSUP:
-	case ENODEV:
-	case ECANCELED:
-		return 409;
-	case ENOMEM:
-	case EMFILE:
-	case ENFILE:
-	case EPIPE:
-		return 500;
-	default:
-		return 400;
-	}
-}
-
 static json_t *time_left(const struct copying *c, const struct copying_view *view)
 {
 	if (c->phase != COPYING_RUNS || !view->rate)
@@ -100,7 +78,7 @@ static void answer(void *opaque, int ret, const struct error *err)
 	struct api_request *req = opaque;
 
 	if (ret)
-		api_error(req, status_of(ret), "%s", err->text);
+		api_refuse(req, ret, err);
 	else
 		api_reply(req, 204, NULL);
 }

@@ -16,26 +16,6 @@
 /* A guest that has not given a disk up by then may still do so; its client hears of it. */
 #define PATIENCE_MS 25000
 
-static int status_of(int ret)
-{
-	switch (-ret) {
-	case EBUSY:
-	case EEXIST:
-	case EALREADY:
-	case EAGAIN:
-	case ENOSPC:
-	case ENOTSUP:
-		return 409;
-	case ENOMEM:
-	case EMFILE:
-	case ENFILE:
-	case EPIPE:
-		return 500;
-	default:
-		return 400;
-	}
-}
-
 /* ---- in ---- */
 
 /* A comma within a value is written twice. */
@@ -111,7 +91,7 @@ static void added(void *opaque, struct machine_disk *disk, int ret, const struct
 	if (disk)
 		api_reply(req, 201, disk_json(disk));
 	else
-		api_error(req, status_of(ret), "%s", err->text);
+		api_refuse(req, ret, err);
 }
 
 void disks_add(struct api_request *req)
@@ -124,7 +104,7 @@ void disks_add(struct api_request *req)
 	if (!ret)
 		ret = plug_add(&req->ctx->machine->plug, &config, &adder, &err);
 	if (ret)
-		api_error(req, status_of(ret), "%s", err.text);
+		api_refuse(req, ret, &err);
 }
 
 /* ---- out ---- */
@@ -186,5 +166,5 @@ void disk_remove(struct api_request *req)
 		return;
 	}
 	free(removal);
-	api_error(req, status_of(ret), "%s", err.text);
+	api_refuse(req, ret, &err);
 }

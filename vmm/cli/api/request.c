@@ -3,6 +3,7 @@
  * From a complete message to the handler of its route, and from the handler's answer back to the
  * client, if it is still there. Main.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +146,38 @@ void api_error(struct api_request *req, int status, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	api_reply(req, status, error_json(text));
+}
+
+/* 404: what the address names is not there; 409: not as things are now; 400: never like that. */
+static int status_of(int ret)
+{
+	switch (-ret) {
+	case ESRCH:
+		return 404;
+	case EAGAIN:
+	case EALREADY:
+	case EBUSY:
+	case ECANCELED:
+	case EEXIST:
+	case ENODEV:
+	case ENOSPC:
+	case ENOTSUP:
+	case EROFS:
+		return 409;
+	case EIO:
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case EPIPE:
+		return 500;
+	default:
+		return 400;
+	}
+}
+
+void api_refuse(struct api_request *req, int ret, const struct error *err)
+{
+	api_error(req, status_of(ret), "%s", err->text);
 }
 
 /* ---- routes ---- */

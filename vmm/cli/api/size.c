@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The size of a disk on the control socket. Main. */
-#include <errno.h>
-
 #include "vmm/cli/api/handlers.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/resizing.h"
@@ -11,26 +9,12 @@ const struct api_field size_fields[] = {
 	{ NULL, 0, false, 0, 0, NULL },
 };
 
-static int status_of(int ret)
-{
-	switch (-ret) {
-	case EINVAL:
-		return 400;
-	case EBUSY:
-	case ENODEV:
-	case EROFS:
-		return 409;
-	default:
-		return 500;
-	}
-}
-
 static void resized(void *opaque, int ret, uint64_t bytes, const struct error *err)
 {
 	struct api_request *req = opaque;
 
 	if (ret)
-		api_error(req, status_of(ret), "%s", err->text);
+		api_refuse(req, ret, err);
 	else
 		api_reply(req, 200, json_pack("{s:I}", "bytes", (json_int_t)bytes));
 }
