@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kill -9 at random moments of a job: until it has been said that the mirror is the disk, the source
- * holds all that was acknowledged, and from then on the target does.
+ * holds all that was acknowledged, and from then on the target does. Of a disk with an overlay the
+ * base is left, as it ever was.
  *
  * A child runs the disk and the guest; what is acknowledged it writes into memory that both share,
  * because that outlives it.
@@ -86,12 +87,12 @@ static void *run_job(void *arg)
 	return NULL;
 }
 
-static void child(struct shared *sh, enum blk_copy_mode mode, unsigned engine)
+static void child(struct shared *sh, enum blk_copy_mode mode, bool overlay, unsigned engine)
 {
 	static struct control c;
 	pthread_t thread;
 
-	c.rig = rig_new((struct rig_config){ .aio = engine });
+	c.rig = rig_new((struct rig_config){ .aio = engine, .overlay = overlay });
 	c.sh = sh;
 	c.mode = mode;
 	c.j = job_new(c.rig, mode, 0);
@@ -121,7 +122,19 @@ static void verify(const struct shared *sh, const char *path)
 	free(image);
 }
 
-static void kill_one(struct shared *sh, enum blk_copy_mode mode, unsigned round)
+static void verify_base(const struct shared *sh)
+{
+	uint8_t *image = image_of(sh->source), want[BLOCK];
+
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		fill(want, i, 0);
+		if (memcmp(image + (size_t)i * BLOCK, want, BLOCK))
+			fail_msg("block %u of the base was written", i);
+	}
+	free(image);
+}
+
+static void kill_one(struct shared *sh, enum blk_copy_mode mode, bool overlay, unsigned round)
 {
 	pid_t pid;
 	int status;
@@ -130,7 +143,7 @@ static void kill_one(struct shared *sh, enum blk_copy_mode mode, unsigned round)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid)
-		child(sh, mode, round % 2);
+		child(sh, mode, overlay, round % 2);
 	for (unsigned ms = 0; !sh->running; ms++) {
 		assert_true(ms < RIG_WAIT_MS);
 		assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
@@ -143,7 +156,10 @@ static void kill_one(struct shared *sh, enum blk_copy_mode mode, unsigned round)
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
-	verify(sh, sh->moved ? sh->target : sh->source);
+	if (overlay)
+		verify_base(sh);
+	else
+		verify(sh, sh->moved ? sh->target : sh->source);
 	unlink(sh->source);
 	unlink(sh->target);
 }
@@ -164,7 +180,7 @@ static void a_mirror(void **state)
 	unsigned moved = 0;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		kill_one(sh, BLK_COPY_MIRROR, i);
+		kill_one(sh, BLK_COPY_MIRROR, false, i);
 		moved += sh->moved;
 	}
 	assert_true(moved > 0);
@@ -177,7 +193,16 @@ static void a_backup(void **state)
 	struct shared *sh = new_shared();
 
 	for (unsigned i = 0; i < ROUNDS / 2; i++)
-		kill_one(sh, BLK_COPY_BACKUP, i % 2);
+		kill_one(sh, BLK_COPY_BACKUP, false, i % 2);
+	munmap(sh, sizeof(*sh));
+}
+
+static void a_commit(void **state)
+{
+	struct shared *sh = new_shared();
+
+	for (unsigned i = 0; i < ROUNDS / 2; i++)
+		kill_one(sh, BLK_COPY_BACKUP, true, i % 2);
 	munmap(sh, sizeof(*sh));
 }
 
@@ -186,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_mirror),
 		cmocka_unit_test(a_backup),
+		cmocka_unit_test(a_commit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
