@@ -424,6 +424,31 @@ static void commands_out_of_place_are_refused(void **state)
 	end_idle(j);
 }
 
+static int resize(struct rig *rig, uint64_t size)
+{
+	const struct blk_command cmd = { .type = BLK_CMD_RESIZE, .size = size };
+
+	return blk_dataplane_send(rig->dp, &cmd, -1, RIG_WAIT_MS);
+}
+
+/* The target is as large as the disk was when it was made. */
+static void a_disk_keeps_its_size_while_it_is_copied(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	struct job *j = job_start(rig, BLK_COPY_MIRROR, 1);
+
+	assert_int_equal(resize(rig, RIG_SIZE / 2), -EBUSY);
+	assert_int_equal(resize(rig, 2 * RIG_SIZE), -EBUSY);
+	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
+	job_wait(j, BLK_JOB_DONE);
+	job_free(j);
+	j = job_new(rig, BLK_COPY_MIRROR, 0);
+	assert_int_equal(resize(rig, RIG_SIZE / 2), 0);
+	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
+	assert_int_equal(job_answer(rig), -EAGAIN);
+	end_idle(j);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +472,7 @@ int main(void)
 		cmocka_unit_test(a_pause_outlasts_the_pivot),
 		cmocka_unit_test(pauses_under_load_do_not_stop_it),
 		cmocka_unit_test(commands_out_of_place_are_refused),
+		cmocka_unit_test(a_disk_keeps_its_size_while_it_is_copied),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
