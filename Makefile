@@ -107,7 +107,8 @@ fuzz_wrap_kernel := bzimage_load elf_load
 fuzz_wrap_mmio := log_guest
 fuzz_wrap_pci := log_guest
 fuzz_wrap_ring := virtq_start virtq_pop virtq_push virtq_publish virtq_disable_notify \
-	virtq_enable_notify dataplane_poll_once iov_read
+	virtq_enable_notify dataplane_poll_once dataplane_now iov_read blk_aio_queue \
+	blk_blocking_read_cached
 
 .PHONY: fuzzers replays
 fuzzers: $(fuzzers)
