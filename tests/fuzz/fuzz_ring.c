@@ -407,7 +407,7 @@ static void forget_last_run(void)
 			model.queue[q].flight[h].live = false;
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
 		model.queue[q].vq = NULL;
-	model.broken = model.sync_failed = model.throttled = false;
+	model.broken = model.syncing = model.sync_failed = model.throttled = false;
 	model.raced = 0;
 	model.last_popped = NULL;
 	memset(&run, 0, sizeof(run));

@@ -85,6 +85,7 @@ static inline void check_answer(struct blk_mailbox *mb)
 		break;
 	case BLK_CMD_JOB_COMPLETE:
 	case BLK_CMD_JOB_PIVOT:
+	case BLK_CMD_JOB_SPEED:
 	case BLK_CMD_JOB_CANCEL:
 		fuzz_check(mb->result == -ENOENT, "a command to no job says %d", mb->result);
 		break;
@@ -215,7 +216,7 @@ static inline void post_size(const struct action *x)
 
 static inline void control(const struct action *x)
 {
-	struct blk_command cmd = { .type = BLK_CMD_JOB_COMPLETE + x->b % 3 };
+	struct blk_command cmd = { .type = BLK_CMD_JOB_COMPLETE + x->b % 4 };
 
 	if (x->a % 5 == 0) {
 		pace_pass((uint64_t)x->c << x->b % 32);

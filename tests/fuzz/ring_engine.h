@@ -267,6 +267,8 @@ static inline void engine_accept(struct iocb *iocb)
 	}
 	if (io->niov)
 		engine_check_rw(iocb, io);
+	else if (io->opcode == IO_CMD_FDSYNC)
+		model_sync_begins();
 	engine.nio++;
 }
 
@@ -344,9 +346,7 @@ static inline void engine_settle(struct engine_io *io, long res)
 		struct flight *f = io->part[i].flight;
 
 		f->submitted = false;
-		if (io->opcode == IO_CMD_FDSYNC)
-			f->synced = !res && !model.sync_failed;
-		else if (whole)
+		if (whole)
 			f->done += io->part[i].len;
 		else if (io->nparts == 1 && res > 0)
 			f->done += res;
@@ -363,7 +363,8 @@ static inline void engine_complete(unsigned k, uint64_t limit, int error)
 
 	if (!error && io->opcode != IO_CMD_FDSYNC)
 		res = engine_move(io->iov, io->niov, io->offset, write, limit);
-	model.sync_failed |= res < 0 && io->opcode == IO_CMD_FDSYNC;
+	if (io->opcode == IO_CMD_FDSYNC)
+		model_sync_ends(!res);
 	engine_settle(io, res);
 	engine_post(io->iocb, res);
 	memmove(io, io + 1, (--engine.nio - k) * sizeof(*io));

@@ -23,7 +23,8 @@ struct flight {
 	bool sent;	/* it has begun: no limit keeps it waiting */
 	bool submitted; /* an engine has it */
 	bool durable;	/* a WRITE must be on stable storage before it is OK */
-	bool synced;	/* a sync of it has succeeded */
+	bool covered;	/* a FLUSH that came before the sync under way began */
+	bool synced;	/* such a sync has succeeded */
 	bool failed;	/* the host failed a part of it */
 	bool resent;	/* sent again after that: on-error= */
 	uint32_t type;
@@ -50,6 +51,7 @@ static struct {
 	bool keeps_failed; /* on-error= says so of some errors at least, or has once */
 	bool throttled;	   /* there are limits, or were once */
 	uint64_t size;	   /* of the disk, or of the larger one while it changes */
+	bool syncing;	   /* a sync is under way; two might hear of a loss in the other order */
 	bool sync_failed;  /* written data may be lost: no sync is honest any more */
 	unsigned raced;	   /* times the guest wrote in the middle of the device's work */
 	struct flight *last_popped;
@@ -69,6 +71,37 @@ static inline struct flight *flight_of(unsigned queue, unsigned head)
 	fuzz_check(model.queue[queue].flight[head].live, "I/O for head %u, which is not ours",
 		   head);
 	return &model.queue[queue].flight[head];
+}
+
+/* ---- syncs ------------------------------------------------------------------------------------ */
+
+/* For whom it counts: FLUSHes may share one. */
+static inline void model_cover(bool ended, bool well)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		for (unsigned h = 0; h < MODEL_SIZE; h++) {
+			struct flight *f = &model.queue[q].flight[h];
+
+			if (!f->live || f->type != VIRTIO_BLK_T_FLUSH)
+				continue;
+			f->synced |= ended && well && f->covered;
+			f->covered = !ended;
+		}
+	}
+}
+
+static inline void model_sync_begins(void)
+{
+	fuzz_check(!model.syncing, "two syncs at once");
+	model.syncing = true;
+	model_cover(false, false);
+}
+
+static inline void model_sync_ends(bool well)
+{
+	model.syncing = false;
+	model.sync_failed |= !well;
+	model_cover(true, !model.sync_failed);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ void blk_pool_queue(struct blk_pool *pool, struct blk_request *req)
 	fuzz_check(engine.nqueued + engine.ntodo < BLK_MAX_DEPTH, "more requests than there are");
 	flight_begins(flight);
 	engine_take_on(flight);
+	if (req->op == BLK_OP_FLUSH)
+		model_sync_begins();
 	engine.queued[engine.nqueued++] = req;
 }
 
@@ -62,8 +64,8 @@ static inline void engine_work(unsigned k)
 	req->result = blk_blocking_execute(req, &engine.be, engine.bounce);
 	engine.blocking = NULL;
 	flight->failed |= req->result < 0;
-	model.sync_failed |= req->result < 0 && req->op == BLK_OP_FLUSH;
-	flight->synced |= req->op == BLK_OP_FLUSH && !req->result && !model.sync_failed;
+	if (req->op == BLK_OP_FLUSH)
+		model_sync_ends(!req->result);
 	flight->submitted = false;
 	for (; *end; end = &(*end)->next)
 		;
