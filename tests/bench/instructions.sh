@@ -24,6 +24,16 @@ instructions() {
 		}'
 }
 
+# least BUILD [ARGUMENT ...]: the fewest of RUNS (5) runs. Who is ahead of whom, the driver or the disk,
+# decides how often the thread looks and sleeps in vain, at depth 1 most of all.
+least() {
+	run=0
+	while [ $run -lt "${RUNS:-5}" ]; do
+		run=$((run + 1))
+		instructions "$@"
+	done | sort -n | head -n 1
+}
+
 # ratio WHAT THAN INSTRUCTIONS OF-THAN AT-LEAST: says it; fails where it is lower
 ratio() {
 	awk -v what="$1" -v than="$2" -v new="$3" -v old="$4" -v least="$5" 'BEGIN {
