@@ -914,17 +914,88 @@ mirror() {
 	done=$(console | grep -c '^ROUND')
 	said "ROUND $((done + 2))"
 	is "the old image is not written any more" "$(md5 <"$dir/data.img")" "$sum"
+	mirror_again
 	obeyed "the end of it" disk add "path=$dir/stop.img"
 	said DONE
 	stopped
 	ended 0 poweroff
 	guest_says
 	sum=$(console | sed -n 's/^SUM //p')
-	is "the mirror holds what the guest has written" "$(md5 <"$dir/mirror.img")" "$sum"
+	is "the mirror holds what the guest has written" "$(md5 <"$dir/again.img")" "$sum"
 	linux cloud mirrored "sum=$sum"
-	boot --disk "$dir/mirror.img"
+	boot --disk "$dir/again.img"
 	ended 0 poweroff
 	guest_says
+}
+
+# Slowly at first, and then as fast as it goes. The guest is paused at the pivot, so that what both
+# images hold can be looked at.
+mirror_again() {
+	obeyed "a mirror of the mirror" disk mirror start vda "target=$dir/again.img" speed=1M
+	refused "a speed that is none" 'must be 0 or at least 1024' disk mirror speed vda speed=9
+	obeyed "another speed" disk mirror speed vda speed=4M
+	done=$(console | grep -c '^ROUND')
+	said "ROUND $((done + 1))"
+	obeyed "no limit" disk mirror speed vda speed=0
+	copied mirror ready
+	obeyed "pause" pause
+	obeyed "complete" disk mirror complete vda
+	check "both are the same at the pivot" cmp -s "$dir/mirror.img" "$dir/again.img"
+	obeyed "resume" resume
+	done=$(console | grep -c '^ROUND')
+	said "ROUND $((done + 2))"
+}
+
+# full_target: the guest does not hear of it
+full_target() {
+	mkdir "$dir/full"
+	mount -t tmpfs -o size=2m none "$dir/full" || return
+	obeyed "a copy to a file system that is too small" disk backup start vda \
+		"target=$dir/full/backup.img"
+	copied backup failed
+	ask disk backup status vda >"$dir/answer"
+	check "it says of what it has failed" grep -q 'No space left' "$dir/answer"
+	umount "$dir/full"
+}
+
+# backup: a disk with an overlay that fio writes and verifies all the while is written to new images:
+# of one moment with the guest paused and beside its writes, and as the guest itself reads it at rest
+backup() {
+	patience=400
+	pattern "$dir/data.img" $((32 << 20))
+	blank "$dir/stop.img" 1M
+	blank "$dir/end.img" 1M
+	base=$(md5 <"$dir/data.img")
+	linux cloud backup ""
+	# Through the page cache: tmpfs, which is to be full, knows no direct I/O everywhere.
+	start --cpus 2 --disk "$dir/data.img,overlay=temp:$dir,cache=writeback" \
+		--disk "tools.img,readonly"
+	said READY || return
+	said "ROUND 1" || return
+	refused "a mirror of it" 'no mirror of a disk with an overlay' disk mirror start vda \
+		"target=$dir/paused.img"
+	obeyed "pause" pause
+	obeyed "a commit" disk commit vda "target=$dir/paused.img"
+	copied commit "done" || return
+	obeyed "a slow backup" disk backup start vda "target=$dir/beside.img" speed=2M
+	obeyed "resume" resume
+	copied backup "done" || return
+	ask disk backup status vda | sed 's/^/# /'
+	check "what is written beside it is not in it" cmp -s "$dir/paused.img" "$dir/beside.img"
+	full_target
+	done=$(console | grep -c '^ROUND')
+	said "ROUND $((done + 2))"
+	obeyed "the end of the writes" disk add "path=$dir/stop.img"
+	said 'SUM .*'
+	obeyed "another commit" disk commit vda "target=$dir/rest.img"
+	copied commit "done" || return
+	is "it is what the guest reads" "$(md5 <"$dir/rest.img")" "$(console | sed -n 's/^SUM //p')"
+	obeyed "the end of it" disk add "path=$dir/end.img"
+	said DONE
+	stopped
+	ended 0 poweroff
+	guest_says
+	is "the base was read and no more" "$(md5 <"$dir/data.img")" "$base"
 }
 
 # The overlay of the machine that `pid` is: the one file it holds that has no name.
@@ -1088,6 +1159,7 @@ run_case() {
 	hotplug-used) hotplug_used ;;
 	hotplug-forced) hotplug_forced ;;
 	mirror) mirror ;;
+	backup) backup ;;
 	overlay) overlay ;;
 	resize) resize ;;
 	*) not_ok "there is no such case" ;;

@@ -522,8 +522,8 @@ test_hotplug_forced() {
 
 # ---- a disk that is copied meanwhile
 
-# Verified writes until a third disk comes.
-test_mirror() {
+# Verified writes to vda until a third disk comes.
+verified_rounds() {
 	mount -t ext4 -o ro /dev/vdb /mnt || return
 	dmesg -c >/dev/null
 	echo READY
@@ -538,6 +538,19 @@ test_mirror() {
 		echo "ROUND $round"
 	done
 	echo "SUM $(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)"
+}
+
+test_mirror() {
+	verified_rounds
+	no_trouble
+}
+
+# At rest until a fourth comes.
+test_backup() {
+	verified_rounds
+	until [ -e /sys/block/vdd ]; do
+		usleep 100000
+	done
 	no_trouble
 }
 
