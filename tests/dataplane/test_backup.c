@@ -80,6 +80,30 @@ static void what_is_under_way_ends_before_it_begins(void **state)
 	end_idle(j);
 }
 
+/* All that comes meanwhile waits in the ring. */
+static void the_wait_for_its_moment_is_measured(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .aio = DISK_AIO_THREADS });
+	struct rig_req r = rig_req(rig, BLOCK);
+	struct job *j = job_new(rig, BLK_COPY_BACKUP, 0);
+	struct fake_done done;
+
+	host.fd = rig->be.fd;
+	host.hang = true;
+	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 0, BLOCK, 1) >= 0);
+	rig_kick(rig, 0);
+	while (!rig_stat(&blk_dataplane_stats(rig->dp)->submits))
+		usleep(1000);
+	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
+	usleep(50000);
+	host.hang = false;
+	assert_int_equal(job_answer(rig), 0);
+	assert_true(rig_wait(rig, 0, &done));
+	assert_true(blk_job_progress(j->job)->hold_ns > 0); /* the command may have come late */
+	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_DONE);
+	end_idle(j);
+}
+
 /* The job's limit is no limit of the guest's: what it waits for is copied at once. */
 static void a_slow_backup_does_not_slow_the_guest_down(void **state)
 {
@@ -316,6 +340,7 @@ int main(void)
 		cmocka_unit_test(at_every_speed),
 		cmocka_unit_test(with_every_engine),
 		cmocka_unit_test(what_is_under_way_ends_before_it_begins),
+		cmocka_unit_test(the_wait_for_its_moment_is_measured),
 		cmocka_unit_test(a_slow_backup_does_not_slow_the_guest_down),
 		cmocka_unit_test(discards_and_zeroes_wait_as_well),
 		cmocka_unit_test(a_target_that_is_full_or_broken_fails_the_job_alone),

@@ -419,6 +419,11 @@ bool dataplane_job_has_work(const struct blk_dataplane *dp)
 
 /* ---- commands ---------------------------------------------------------------------------------- */
 
+void dataplane_job_drains(struct blk_job *job)
+{
+	job->held_at = dataplane_now();
+}
+
 /* For a backup once nothing is in flight: that is its moment. */
 static int start(struct blk_dataplane *dp, struct blk_job *job)
 {
@@ -428,6 +433,8 @@ static int start(struct blk_dataplane *dp, struct blk_job *job)
 	if (job->copy.chunks.size != dp->size)
 		return -EAGAIN;
 	dp->job = job;
+	if (job->held_at)
+		raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
 	return 0;
 }
 

@@ -131,6 +131,8 @@ static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 	if (cmd->type == BLK_CMD_QUIT)
 		dataplane_job_quit(dp);
 	if (must_drain(dp, cmd)) {
+		if (cmd->type == BLK_CMD_JOB_START)
+			dataplane_job_drains(cmd->job);
 		dp->draining = true;
 		dp->pending[id] = cmd;
 		return;

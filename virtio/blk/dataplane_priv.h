@@ -201,7 +201,7 @@ void dataplane_set_timer(struct blk_dataplane *dp);
 void dataplane_set_limits(struct blk_dataplane *dp, const struct throttle_limits *limits);
 void dataplane_forget_lines(struct blk_dataplane *dp);
 
-/* ---- dataplane_job.c; but for the last three, only with a job ---- */
+/* ---- dataplane_job.c; but for the last four, only with a job ---- */
 
 /* A request on its way to the engine. True: it is parked until the job lets it go. */
 bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req);
@@ -217,6 +217,9 @@ bool dataplane_job_step(struct blk_dataplane *dp);
 
 /* Something of the job's may have ended; a look. */
 bool dataplane_job_has_work(const struct blk_dataplane *dp);
+
+/* It will start when nothing is in flight. */
+void dataplane_job_drains(struct blk_job *job);
 
 /* Carries out a command about jobs. 0 or -errno. */
 int dataplane_job_command(struct blk_dataplane *dp, const struct blk_command *cmd);
