@@ -204,11 +204,11 @@ static unsigned reap_aio(struct blk_job *job, struct io_event *events)
 	return ret;
 }
 
-/* A part has been transferred. False: another one follows. */
+/* A part has been transferred. False: another one follows, unless nobody wants it any more. */
 static bool whole(struct blk_job *job, struct blk_slot *slot)
 {
 	slot->at += slot->len;
-	if (slot->at == blk_chunk_len(&job->copy.chunks, slot->chunk))
+	if (job->outcome || slot->at == blk_chunk_len(&job->copy.chunks, slot->chunk))
 		return true;
 	read_part(job, slot);
 	return false;
