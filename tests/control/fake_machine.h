@@ -46,9 +46,11 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 		.cpu = -1,
 	};
 	struct machine_disk *disk = calloc(1, sizeof(*disk));
-	struct virtio_blk_place place = {
-		.index = i, .nvcpus = 2, .stop_fd = f->m.vm.stop_fd, .mem = &f->m.vm.mem
-	};
+	struct virtio_blk_place place = { .index = i,
+					  .nvcpus = 2,
+					  .stop_fd = f->m.vm.stop_fd,
+					  .measures = true,
+					  .mem = &f->m.vm.mem };
 	struct error err = { "" };
 	int fd;
 

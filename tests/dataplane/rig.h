@@ -47,6 +47,7 @@ struct rig_config {
 	bool overlay;
 	const char *overlay_dir; /* NULL: the default */
 	bool writethrough;
+	bool measures;
 	bool no_look;	     /* poll-max-us=0: always sleeps at once */
 	unsigned nqueues;    /* 0: 1 */
 	unsigned queue_size; /* 0: 128 */
@@ -150,6 +151,7 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 		.name = "blk-test",
 		.serial = "rig-0815",
 		.on_error = rig->config.on_error,
+		.measures = rig->config.measures,
 		.event_fd = rig->config.main_fd ? rig->config.main_fd : rig->event_fd,
 		.limits = &rig->config.limits,
 		.buckets = rig->config.buckets ? rig->config.buckets : &rig->buckets,

@@ -17,8 +17,9 @@
 static struct {
 	pthread_mutex_t lock;
 	bool hold;
-	int error;    /* io_submit() fails with it */
-	bool no_poll; /* as before Linux 4.18 */
+	int error;	 /* io_submit() fails with it */
+	bool no_poll;	 /* as before Linux 4.18 */
+	unsigned lag_us; /* by then the storage has answered: so long does io_submit() take */
 	io_context_t ctx;
 	unsigned n;
 	struct iocb *iocb[256];
@@ -54,6 +55,7 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 		slow.n += n;
 	} else {
 		ret = really_submit(ctx, n, iocb);
+		usleep(slow.lag_us);
 	}
 	pthread_mutex_unlock(&slow.lock);
 	return ret;

@@ -420,6 +420,9 @@ control() {
 	is "it answers as often as it is asked" $asked 50
 	check "its metrics count the disk's requests" \
 		grep -q 'mvmm_disk_requests_total{disk="vda",op="write"} [1-9]' "$dir/metrics"
+	check "and its requests in flight" grep -q 'mvmm_disk_queue_depth{disk="vda"} [0-9]' "$dir/metrics"
+	check "and how long they took" \
+		grep -q 'mvmm_disk_latency_seconds_count{disk="vda",op="write"} [1-9]' "$dir/metrics"
 	check "it says how fast the disk is" \
 		awk "BEGIN { exit !($(rate) > 0) }"
 	check "the disk went on meanwhile" [ "$(written)" -gt "$before" ]

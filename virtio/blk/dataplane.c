@@ -50,6 +50,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->config_line.fd = -1;
 	dp->on_error = config->on_error;
 	dp->event_fd = config->event_fd;
+	dp->measures = config->measures;
 	blk_poller_init(&dp->poller, config->poll_max_us * 1000);
 	throttle_init(&dp->throttle, config->buckets, config->limits ? config->limits : &unlimited);
 	dp->throttled = config->limits && throttle_limits_any(config->limits);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "virtio/blk/backend.h"
+#include "virtio/blk/latency.h"
 #include "virtio/blk/mailbox.h"
 #include "virtio/blk/request.h"
 #include "virtio/blk/throttle.h"
@@ -38,6 +39,7 @@ struct blk_dataplane_config {
 	const struct blk_hooks *hooks;	      /* copied; NULL: none */
 	const struct throttle_limits *limits; /* to begin with; copied; NULL: none */
 	struct throttle_buckets *buckets;     /* of the disk's group; outlive the dataplane */
+	bool measures; /* in_flight and latency below; else they stay 0 and cost nothing */
 };
 
 /* One writer, the disk's thread; relaxed loads by anyone, each number right by itself. */
@@ -58,9 +60,11 @@ struct blk_stats {
 	_Atomic uint64_t throttled;  /* requests that had to wait for a limit */
 	_Atomic uint64_t broken;     /* rings the guest broke */
 	_Atomic uint64_t stops;	     /* times on-error= stopped the disk */
-	_Atomic int last_errno;	     /* what the host said to the last request that failed */
-	_Atomic int stopped;	     /* why on-error= has stopped it, an errno; 0: it has not */
-	_Atomic int sync_errno;	     /* and to a sync, after which none succeeds; 0: none failed */
+	_Atomic uint64_t in_flight;  /* requests taken and not answered, as of the last pass */
+	struct blk_latency latency[BLK_TIMED_OPS];
+	_Atomic int last_errno; /* what the host said to the last request that failed */
+	_Atomic int stopped;	/* why on-error= has stopped it, an errno; 0: it has not */
+	_Atomic int sync_errno; /* and to a sync, after which none succeeds; 0: none failed */
 };
 
 struct blk_dataplane;

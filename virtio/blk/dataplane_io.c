@@ -56,6 +56,8 @@ static void complete(struct blk_dataplane *dp, struct blk_request *req, uint8_t 
 		dp->dirty |= 1ULL << req->queue;
 	}
 	count(dp, req, status);
+	if (dp->measures)
+		dataplane_measure_done(dp, req);
 	dp->in_flight--;
 	dataplane_put(dp, req);
 }
@@ -143,6 +145,7 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 			return;
 		}
 	} while (blk_request_next_part(req));
+	dp->now_ns = 0; /* a copy takes as long as many a disk */
 	finish(dp, req, 0);
 }
 
@@ -223,6 +226,8 @@ static void begin(struct blk_dataplane *dp, unsigned queue)
 	dp->in_flight++;
 	req->queue = queue;
 	req->alone = false;
+	if (dp->measures)
+		dataplane_measure_taken(dp, req);
 	status = blk_request_parse(req, &dp->chain, &dp->limits);
 	if (status != BLK_START)
 		complete(dp, req, status);
@@ -421,6 +426,7 @@ static void reaped(struct blk_dataplane *dp, struct blk_request *req, long res)
 
 void dataplane_reaped(struct blk_dataplane *dp, unsigned n)
 {
+	dp->now_ns = 0;
 	for (unsigned i = 0; i < n; i++)
 		reaped(dp, dp->events[i].data, (long)dp->events[i].res);
 }
@@ -439,6 +445,7 @@ static bool reap_pool(struct blk_dataplane *dp)
 
 	if (!req)
 		return false;
+	dp->now_ns = 0;
 	for (; req; req = next) {
 		next = req->next;
 		if (!req->result && (req->make_space || blk_request_next_part(req)))
@@ -492,6 +499,7 @@ bool dataplane_poll_once(struct blk_dataplane *dp)
 {
 	bool did = false;
 
+	dp->now_ns = 0;
 	if (dataplane_serving(dp)) {
 		if (dp->failed.first)
 			did |= dataplane_send_failed(dp);
@@ -505,6 +513,8 @@ bool dataplane_poll_once(struct blk_dataplane *dp)
 	if (dp->native)
 		did |= reap_native(dp);
 	did |= reap_pool(dp);
+	if (dp->measures)
+		atomic_store_explicit(&dp->stats.in_flight, dp->in_flight, memory_order_relaxed);
 	publish(dp);
 	return did;
 }

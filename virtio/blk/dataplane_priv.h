@@ -64,6 +64,7 @@ struct blk_dataplane {
 	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
 	bool stopped;  /* by a failed request and on-error=, until RESUME or RESET */
 	bool draining; /* one of `pending` waits until all in flight is parked */
+	bool measures; /* how long requests take; constant */
 	bool held;     /* by the job: source and target are to be equal */
 	bool quit;
 	unsigned first_queue; /* where the next pass over the rings begins */
@@ -83,8 +84,9 @@ struct blk_dataplane {
 	struct throttle throttle;
 	struct blk_job *job; /* NULL: none */
 	struct blk_poller poller;
-	bool owes_cpu;	/* an interrupt of ours waits for a kernel thread of this CPU */
-	uint64_t dirty; /* queues with used elements the guest cannot see yet */
+	bool owes_cpu;	 /* an interrupt of ours waits for a kernel thread of this CPU */
+	uint64_t now_ns; /* dataplane_measure.c's */
+	uint64_t dirty;	 /* queues with used elements the guest cannot see yet */
 	struct irq_line config_line;
 	_Atomic uint32_t *status; /* the device's */
 	struct blk_request *free; /* given back, the last one first: the fewest pages get touched */
@@ -169,6 +171,11 @@ void dataplane_reaped(struct blk_dataplane *dp, unsigned n);
 
 /* A request that will never be completed: gives it back. */
 void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req);
+
+/* ---- dataplane_measure.c; only where dp->measures ---- */
+
+void dataplane_measure_taken(struct blk_dataplane *dp, struct blk_request *req);
+void dataplane_measure_done(struct blk_dataplane *dp, const struct blk_request *req);
 
 /* ---- dataplane_flush.c ---- */
 

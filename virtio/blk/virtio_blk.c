@@ -180,8 +180,8 @@ static void disk_name(char *name, size_t size, unsigned index)
 	snprintf(name, size, "vd%s", &letters[n]);
 }
 
-static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config, int event_fd,
-			    const struct blk_hooks *hooks, struct error *err)
+static int create_dataplane(struct virtio_blk *blk, const struct disk_config *config,
+			    const struct virtio_blk_place *place, struct error *err)
 {
 	const char *id = blk->serial[0] ? blk->serial : blk->dev.name;
 	struct block_backend *be = &blk->backend;
@@ -197,8 +197,9 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.name = thread,
 		.serial = blk->serial,
 		.on_error = config->on_error,
-		.event_fd = event_fd,
-		.hooks = hooks,
+		.event_fd = place->event_fd,
+		.measures = place->measures,
+		.hooks = place->hooks,
 		.limits = &blk->group->limits,
 		.buckets = &blk->group->buckets,
 	};
@@ -245,7 +246,7 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	blk->dev.opaque = blk;
 	disk_name(blk->dev.name, sizeof(blk->dev.name), place->index);
 	fill_config(blk, config->queue_size);
-	ret = create_dataplane(blk, config, place->event_fd, place->hooks, err);
+	ret = create_dataplane(blk, config, place, err);
 	if (ret)
 		virtio_dev_destroy(&blk->dev);
 	return ret;

@@ -36,6 +36,7 @@ struct virtio_blk_place {
 	unsigned nvcpus; /* for the default number of queues */
 	int stop_fd;	 /* ends every wait for the dataplane */
 	int event_fd;	 /* an eventfd to ring when on-error= stops the disk; -1: none */
+	bool measures;	 /* somebody may ask how long requests take */
 	const struct guest_memory *mem;
 	const struct blk_hooks *hooks; /* copied; NULL: none */
 	struct throttle_group *group;  /* outlives the disk, as does `mem` */

@@ -38,6 +38,17 @@ static void put_string(const char *from, char *to, size_t room)
 	to[n] = '\0';
 }
 
+/* As long as a request of a disk takes, or a guest is held. */
+static void put_time(json_int_t ns, char *to, size_t room)
+{
+	if (ns < 1000000)
+		snprintf(to, room, "%.1f us", (double)ns / 1e3);
+	else if (ns < 1000000000)
+		snprintf(to, room, "%.1f ms", (double)ns / 1e6);
+	else
+		snprintf(to, room, "%.3f s", (double)ns / 1e9);
+}
+
 static void put_integer(const char *key, json_int_t n, char *to, size_t room)
 {
 	char size[24];
@@ -47,7 +58,7 @@ static void put_integer(const char *key, json_int_t n, char *to, size_t room)
 	else if (ends(key, "_ms"))
 		snprintf(to, room, "%.3f s", (double)n / 1e3);
 	else if (ends(key, "_ns"))
-		snprintf(to, room, "%.3f s", (double)n / 1e9);
+		put_time(n, to, room);
 	else
 		snprintf(to, room, "%" JSON_INTEGER_FORMAT, n);
 }

@@ -39,6 +39,7 @@ static int init_blk(struct machine *m, struct machine_disk *disk, const struct b
 		.nvcpus = m->opt->cpus,
 		.stop_fd = m->vm.stop_fd,
 		.event_fd = m->vm.event_fd,
+		.measures = m->opt->control,
 		.mem = &m->vm.mem,
 		.hooks = &hooks,
 	};

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vmm/cli/api/handlers.h"
+#include "vmm/cli/api/latency.h"
 #include "vmm/cli/api/limits.h"
 #include "vmm/cli/api/rates.h"
 #include "vmm/cli/api/stats.h"
@@ -68,6 +69,7 @@ json_t *disk_json(const struct machine_disk *disk)
 	json_object_set_new(json, "last_error", error_text(&stats->last_errno));
 	json_object_set_new(json, "sync_error", error_text(&stats->sync_errno));
 	json_object_set_new(json, "rates", rates_json(&disk->rates));
+	json_object_set_new(json, "latency", latency_json(stats));
 	json_object_set_new(json, "statistics", statistics_json(stats));
 	return json;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "vmm/cli/api/handlers.h"
+#include "vmm/cli/api/latency.h"
 #include "vmm/cli/api/stats.h"
 #include "vmm/cli/clock.h"
 #include "vmm/cli/machine.h"
@@ -74,6 +75,16 @@ static void samples(FILE *f, const struct machine *m, const struct disk_stat *st
 	}
 }
 
+static void latencies(FILE *f, const struct machine *m)
+{
+	family(f, "disk_latency_seconds", "histogram",
+	       "Time of requests from the ring to their answer, waits for limits included");
+	for (unsigned i = 0; i < m->ndisks; i++)
+		for (unsigned op = 0; op < BLK_TIMED_OPS; op++)
+			latency_print(f, "mvmm_disk_latency_seconds", m->disk[i]->blk.dev.name,
+				      blk_dataplane_stats(m->disk[i]->blk.dataplane), op);
+}
+
 static void disk_metrics(FILE *f, const struct machine *m)
 {
 	const char *last = "";
@@ -82,7 +93,8 @@ static void disk_metrics(FILE *f, const struct machine *m)
 	for (const struct disk_stat *stat = disk_stats; stat->name; stat++) {
 		if (strcmp(stat->metric, last)) {
 			snprintf(name, sizeof(name), "disk_%s", stat->metric);
-			family(f, name, "counter", stat->help);
+			family(f, name, disk_stat_is_counter(stat) ? "counter" : "gauge",
+			       stat->help);
 		}
 		last = stat->metric;
 		samples(f, m, stat);
@@ -91,6 +103,7 @@ static void disk_metrics(FILE *f, const struct machine *m)
 	for (unsigned i = 0; i < m->ndisks; i++)
 		fprintf(f, "mvmm_disk_size_bytes{disk=\"%s\"} %" PRIu64 "\n",
 			m->disk[i]->blk.dev.name, m->disk[i]->blk.backend.size);
+	latencies(f, m);
 }
 
 void metrics_show(struct api_request *req)

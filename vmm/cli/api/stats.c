@@ -2,6 +2,8 @@
 /* The table of a disk's counters. Constants, and relaxed loads of what the disk's thread counts. */
 #include "vmm/cli/api/stats.h"
 
+#include <string.h>
+
 #define AT(field)     offsetof(struct blk_stats, field)
 #define REQUESTS(op)  (AT(requests) + (op) * sizeof(_Atomic uint64_t))
 #define REQUESTS_HELP "Requests completed, whatever came of them"
@@ -36,9 +38,19 @@ const struct disk_stat disk_stats[] = {
 	{ "stops", "stops_total", NULL, "Times on-error= stopped the disk", AT(stops) },
 	{ "broken_rings", "broken_rings_total", NULL, "Rings that the guest's driver broke",
 	  AT(broken) },
+	{ "queue_depth", "queue_depth", NULL, "Requests taken from the rings and not answered yet",
+	  AT(in_flight) },
 	{ 0 },
 };
 /* clang-format on */
+
+/* By the name, as Prometheus has it. */
+bool disk_stat_is_counter(const struct disk_stat *stat)
+{
+	const size_t n = strlen(stat->metric);
+
+	return n > 6 && !strcmp(stat->metric + n - 6, "_total");
+}
 
 uint64_t disk_stat_get(const struct blk_stats *stats, const struct disk_stat *stat)
 {

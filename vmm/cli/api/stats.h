@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A disk's counters by name: one table for JSON, for metrics and for the tests. */
+/* A disk's numbers by name: one table for JSON, for metrics and for the tests. */
 #ifndef MVMM_CLI_API_STATS_H
 #define MVMM_CLI_API_STATS_H
 
@@ -19,6 +19,9 @@ struct disk_stat {
 
 /* Ends with one without a name. */
 extern const struct disk_stat disk_stats[];
+
+/* It only grows; else it is a gauge. */
+bool disk_stat_is_counter(const struct disk_stat *stat);
 
 uint64_t disk_stat_get(const struct blk_stats *stats, const struct disk_stat *stat);
 
