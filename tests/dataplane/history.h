@@ -14,7 +14,7 @@
 #include "tests/dataplane/rig.h"
 
 #define SECTORS	   RIG_SECTORS
-#define MAX_GENS   4000
+#define MAX_GENS   512
 #define DEPTH	   32
 #define MAX_LEN	   (96 * 512)
 #define MIB	   (1U << 20)
@@ -52,14 +52,14 @@ static inline void fill_sector(void *data, uint64_t sector, uint32_t gen)
 		((uint64_t *)data)[i] = word(sector, gen, i);
 }
 
-/* All of the image as it is made; the caller frees it. */
-static inline uint8_t *base_data(void)
+/* All of the image as it is made. */
+static inline const uint8_t *base_data(void)
 {
-	uint8_t *data = malloc(RIG_SIZE);
+	static uint8_t data[RIG_SIZE];
 
-	assert_non_null(data);
-	for (uint64_t s = 0; s < SECTORS; s++)
-		fill_sector(data + s * 512, s, 0);
+	if (!data[1]) /* where every sector has its mark */
+		for (uint64_t s = 0; s < SECTORS; s++)
+			fill_sector(data + s * 512, s, 0);
 	return data;
 }
 
@@ -67,21 +67,18 @@ static inline uint8_t *base_data(void)
 static inline void make_base(struct rig *rig)
 {
 	const int fd = open(rig->path, O_WRONLY | O_CLOEXEC);
-	uint8_t *data = base_data();
 
-	assert_int_equal(pwrite(fd, data, RIG_SIZE, 0), RIG_SIZE);
+	assert_int_equal(pwrite(fd, base_data(), RIG_SIZE, 0), RIG_SIZE);
 	close(fd);
-	free(data);
 }
 
 static inline void check_base(struct rig *rig)
 {
-	uint8_t *want = base_data(), *got = malloc(RIG_SIZE);
+	uint8_t *got = malloc(RIG_SIZE);
 
 	assert_non_null(got);
 	rig_peek(rig, 0, got, RIG_SIZE);
-	assert_true(!memcmp(want, got, RIG_SIZE));
-	free(want);
+	assert_true(!memcmp(base_data(), got, RIG_SIZE));
 	free(got);
 }
 
@@ -108,7 +105,8 @@ static inline struct history *history_new(struct rig_config config, bool overlap
 
 static inline void history_free(struct history *h)
 {
-	check_base(h->rig);
+	if (!h->rig->config.image) /* else its owner looks */
+		check_base(h->rig);
 	for (unsigned i = 0; i < DEPTH; i++) {
 		free(h->job[i].gen);
 		free(h->job[i].oldest);
@@ -187,16 +185,36 @@ static inline bool acceptable(const struct history *h, uint64_t sector, uint32_t
 	return false;
 }
 
+/* Nearly always a sector is of one generation. False: look at each word. */
+static inline bool plainly_right(const struct history *h, uint64_t sector, uint32_t floor,
+				 const uint64_t *data)
+{
+	uint64_t want[WORDS];
+
+	if (!acceptable(h, sector, floor, 0, data[0]))
+		return false;
+	memset(want, 0, sizeof(want));
+	if (data[0])
+		fill_sector(want, sector, data[0] >> 16 & 0xffffff);
+	return !memcmp(want, data, sizeof(want));
+}
+
+static inline void check_words(const struct history *h, uint64_t sector, uint32_t floor,
+			       const uint64_t *data)
+{
+	for (unsigned w = 0; w < WORDS; w++)
+		if (!acceptable(h, sector, floor, w, data[w]))
+			fail_msg("sector %lu word %u: %#lx, generations %u to %u", sector, w,
+				 data[w], floor, h->issued[sector]);
+}
+
 static inline void check_read(const struct history *h, const struct job *job)
 {
 	const uint64_t *data = rig_ptr(h->rig, job->req.data);
 
 	for (uint64_t i = 0; i < job->n; i++)
-		for (unsigned w = 0; w < WORDS; w++)
-			if (!acceptable(h, job->sector + i, job->gen[i], w, data[i * WORDS + w]))
-				fail_msg("sector %lu word %u: %#lx, generations %u to %u",
-					 job->sector + i, w, data[i * WORDS + w], job->gen[i],
-					 h->issued[job->sector + i]);
+		if (!plainly_right(h, job->sector + i, job->gen[i], data + i * WORDS))
+			check_words(h, job->sector + i, job->gen[i], data + i * WORDS);
 }
 
 static inline uint32_t some(struct history *h, uint32_t n)
