@@ -895,7 +895,7 @@ mirror() {
 	blank "$dir/data.img" 32M
 	blank "$dir/stop.img" 1M
 	linux cloud mirror ""
-	start --cpus 2 --disk "$dir/data.img" --disk "tools.img,readonly"
+	start --cpus 2 --disk "$dir/data.img" --disk "tools.img,readonly" --allow "$dir" --allow /dev
 	said READY || return
 	said "ROUND 1" || return
 	obeyed "pause" pause
@@ -923,6 +923,7 @@ mirror() {
 	stopped
 	ended 0 poweroff
 	guest_says
+	[ "$again" = "$dir/again.img" ] || losetup -d "$again"
 	sum=$(console | sed -n 's/^SUM //p')
 	is "the mirror holds what the guest has written" "$(md5 <"$dir/again.img")" "$sum"
 	linux cloud mirrored "sum=$sum"
@@ -931,10 +932,13 @@ mirror() {
 	guest_says
 }
 
-# Slowly at first, and then as fast as it goes. The guest is paused at the pivot, so that what both
-# images hold can be looked at.
+# To a block device, where one is to be had; slowly at first, and then as fast as it goes. The guest is
+# paused at the pivot, so that what both images hold can be looked at.
 mirror_again() {
-	obeyed "a mirror of the mirror" disk mirror start vda "target=$dir/again.img" speed=1M
+	blank "$dir/again.img" 32M
+	again=$(losetup -f 2>/dev/null) && losetup "$again" "$dir/again.img" || again=$dir/again.img
+	echo "# a mirror to $again"
+	obeyed "a mirror of the mirror" disk mirror start vda "target=$again" speed=1M
 	refused "a speed that is none" 'must be 0 or at least 1024' disk mirror speed vda speed=9
 	obeyed "another speed" disk mirror speed vda speed=4M
 	done=$(console | grep -c '^ROUND')
