@@ -215,6 +215,10 @@ void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len)
 
 	if (first >= end)
 		return;
+	if (first / 64 == (end - 1) / 64) { /* nearly always */
+		ov->sector[first / 64] |= ~0ULL >> (64 - (end - first)) << first % 64;
+		return;
+	}
 	if (chunk >= chunk_end) {
 		set_bits(ov->sector, first, end);
 		return;
