@@ -42,6 +42,7 @@ struct fake_kvm {
 	unsigned long fail; /* this request fails with fail_errno, fail_count times */
 	unsigned fail_count;
 	int fail_errno;
+	void (*before)(void); /* each request, on the thread that makes it; may be NULL */
 };
 
 static struct fake_kvm fake_kvm = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -189,6 +190,8 @@ int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if (_IOC_TYPE(request) != KVMIO)
 		return syscall(SYS_ioctl, fd, request, arg);
+	if (fake_kvm.before)
+		fake_kvm.before();
 	pthread_mutex_lock(&fake_kvm.lock);
 	ret = fake_kvm_request(request, arg);
 	pthread_mutex_unlock(&fake_kvm.lock);
