@@ -29,6 +29,7 @@ enum disk_on_error {
 #define DISK_AUTO -1 /* not given: the default, with a fallback and a notice where needed */
 
 struct disk_config {
+	char *text; /* owned; all of this, as the option has it */
 	char *path; /* owned */
 	bool readonly;
 	bool overlay;	      /* writes go to a file that is gone when the VM ends */

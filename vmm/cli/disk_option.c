@@ -319,9 +319,10 @@ int disk_option_parse(const char *text, struct disk_config *disk, struct error *
 		.block_size = 512,
 		.cpu = -1,
 	};
-	if (!copy)
-		return error_set(err, ENOMEM, "--disk");
-	ret = parse_fields(copy, text, disk, err);
+	disk->text = strdup(text);
+	ret = copy && disk->text ? 0 : error_set(err, ENOMEM, "--disk");
+	if (!ret)
+		ret = parse_fields(copy, text, disk, err);
 	if (ret)
 		disk_config_free(disk);
 	free(copy);
@@ -339,8 +340,9 @@ int disk_option_check_control(const struct disk_config *disk, const char *contro
 
 void disk_config_free(struct disk_config *disk)
 {
+	free(disk->text);
 	free(disk->path);
 	free(disk->overlay_dir);
-	disk->path = NULL;
+	disk->text = disk->path = NULL;
 	disk->overlay_dir = NULL;
 }

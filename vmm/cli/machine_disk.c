@@ -10,6 +10,7 @@
 
 #include "virtio/blk/thread.h"
 #include "vmm/cli/disk_option.h"
+#include "vmm/cli/kept.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/roles.h"
 
@@ -178,7 +179,7 @@ void machine_disks_abandon(struct machine *m)
 		destroy(m, m->disk[--m->ndisks]);
 }
 
-static int open_and_add(struct machine *m, const struct disk_config *config, struct error *err)
+int machine_disk_open(struct machine *m, const struct disk_config *config, struct error *err)
 {
 	struct block_backend be;
 	int ret = block_backend_open(&be, config, err);
@@ -186,12 +187,20 @@ static int open_and_add(struct machine *m, const struct disk_config *config, str
 	return ret ? ret : machine_disk_add(m, config, &be, NULL, err);
 }
 
-int machine_disks_add(struct machine *m, struct error *err)
+static int add_all(struct machine *m, struct error *err)
 {
 	int ret = 0;
 
 	for (unsigned i = 0; i < m->opt->ndisks && !ret; i++)
-		ret = open_and_add(m, &m->opt->disk[i], err);
+		ret = machine_disk_open(m, &m->opt->disk[i], err);
+	return ret;
+}
+
+int machine_disks_add(struct machine *m, struct error *err)
+{
+	const struct kept *kept = m->opt->kept;
+	const int ret = kept && kept->changed ? kept_add(m, err) : add_all(m, err);
+
 	if (ret)
 		machine_disks_abandon(m);
 	return ret;

@@ -59,7 +59,8 @@ static inline const char *machine_disk_path(const struct machine_disk *disk)
 	return disk->path ? disk->path : disk->config->path;
 }
 
-/* All disks of the options, in order: on an error, none. Main, before the vCPUs run. */
+/* All disks of the options, or those that the boot before has left, in order: on an error, none. Main,
+ * before the vCPUs run. */
 int machine_disks_add(struct machine *m, struct error *err);
 
 /*
@@ -68,6 +69,9 @@ int machine_disks_add(struct machine *m, struct error *err);
  */
 int machine_disk_add(struct machine *m, const struct disk_config *config,
 		     const struct block_backend *be, struct machine_disk **out, struct error *err);
+
+/* The same, and opens the image. Main, before the vCPUs run. */
+int machine_disk_open(struct machine *m, const struct disk_config *config, struct error *err);
 
 /* Its thread has ended, and no vCPU is inside it any more: gives everything back. Main. */
 void machine_disk_remove(struct machine *m, struct machine_disk *disk);

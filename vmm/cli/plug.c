@@ -16,6 +16,7 @@
 
 #include "vmm/cli/clock.h"
 #include "vmm/cli/disk_option.h"
+#include "vmm/cli/kept.h"
 #include "vmm/cli/machine.h"
 #include "vmm/log.h"
 
@@ -45,6 +46,7 @@ static void gone(struct machine_disk *disk)
 
 	log_verbose("%s: disk '%s' has been removed", disk->blk.dev.name, machine_disk_path(disk));
 	machine_disk_remove(plug->machine, disk);
+	kept_update(plug->machine);
 	if (waiter.removed)
 		waiter.removed(waiter.opaque);
 }
@@ -129,6 +131,7 @@ int plug_remove(struct plug *plug, struct machine_disk *disk, int64_t force_ms,
 	if (waiter)
 		out->waiter = *waiter;
 	out->state = DISK_ASKED;
+	kept_update(plug->machine);
 	out->plug = plug;
 	out->force.expired = force;
 	out->look.expired = look;
@@ -206,6 +209,7 @@ static void opened(void *opaque)
 	} else {
 		disk->own = in->config;
 		disk->config = &disk->own;
+		kept_update(plug->machine);
 		hotplug_insert(&plug->regs, disk->pci.slot);
 		log_verbose("%s: disk '%s' has been added", disk->blk.dev.name,
 			    machine_disk_path(disk));

@@ -18,6 +18,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/ending.h"
+#include "vmm/cli/kept.h"
 #include "vmm/cli/launch.h"
 #include "vmm/cli/machine.h"
 #include "vmm/cli/process.h"
@@ -269,6 +270,15 @@ static int prepare_broker(struct run_options *opt, struct error *err)
 	return ret < 0 ? ret : 0;
 }
 
+/* Before the first fork, too; without a control socket no disk comes or goes. */
+static int prepare_kept(struct run_options *opt, struct error *err)
+{
+	if (!opt->restart || !opt->control_socket)
+		return 0;
+	opt->kept = kept_create(err);
+	return opt->kept ? 0 : -ENOMEM;
+}
+
 /* Children of --on-reboot restart come here, too: what is not theirs they leave alone. */
 static int run_prepared(struct run_options *opt, struct error *err)
 {
@@ -278,7 +288,7 @@ static int run_prepared(struct run_options *opt, struct error *err)
 
 	if (prepare_control(opt, &sock, err))
 		return status;
-	if (!prepare_broker(opt, err))
+	if (!prepare_broker(opt, err) && !prepare_kept(opt, err))
 		status = run_all(opt, err);
 	control_socket_remove(&sock);
 	if (opt->broker_fd >= 0 && getpid() == pid)

@@ -26,6 +26,7 @@ enum mmio_isr {
 };
 
 struct control_socket;
+struct kept;
 
 enum console_kind {
 	CONSOLE_STDIO,
@@ -63,6 +64,7 @@ struct run_options {
 	const char *allow[ALLOW_MAX];	       /* folders in which the broker opens files */
 	unsigned nallow;		       /* 0: those of the disks */
 	int broker_fd;			       /* -1, until run.c has started it */
+	struct kept *kept;		       /* run.c's, where boots may follow; NULL: none */
 	const char *name;		       /* NULL: none */
 	enum sandbox_mode sandbox;
 	bool verbose;

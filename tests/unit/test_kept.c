@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which disks a boot leaves to the next. The same machine, without its disks, is the next one. */
+#include "tests/unit/plug_rig.h"
+
+#include <sys/mman.h>
+
+#include "vmm/cli/kept.h"
+
+static int setup_kept(void **state)
+{
+	struct plug_rig *rig;
+	struct run_options *opt;
+
+	setup(state);
+	rig = *state;
+	opt = &rig->opt;
+	opt->broker_fd = rig->broker_fd;
+	opt->kept = kept_create(NULL);
+	assert_non_null(opt->kept);
+	opt->disk = calloc(2, sizeof(*opt->disk));
+	assert_non_null(opt->disk);
+	assert_int_equal(disk_option_parse(image(rig, "a.img"), &opt->disk[0], NULL), 0);
+	assert_int_equal(disk_option_parse(image(rig, "b.img"), &opt->disk[1], NULL), 0);
+	opt->ndisks = 2;
+	assert_int_equal(machine_disks_add(&rig->m, NULL), 0);
+	return 0;
+}
+
+static int teardown_kept(void **state)
+{
+	struct plug_rig *rig = *state;
+	struct run_options opt = rig->opt;
+
+	teardown(state);
+	disk_config_free(&opt.disk[0]);
+	disk_config_free(&opt.disk[1]);
+	free(opt.disk);
+	munmap(opt.kept, sizeof(*opt.kept));
+	return 0;
+}
+
+static void next_boot(struct plug_rig *rig)
+{
+	machine_disks_abandon(&rig->m);
+	rig->err.text[0] = '\0';
+	assert_int_equal(machine_disks_add(&rig->m, &rig->err), 0);
+}
+
+static void expect_disk(const struct plug_rig *rig, unsigned i, const char *name, const char *file)
+{
+	const char *path = machine_disk_path(rig->m.disk[i]);
+
+	assert_string_equal(rig->m.disk[i]->blk.dev.name, name);
+	assert_string_equal(strrchr(path, '/') + 1, file);
+}
+
+/* To the guest and to main. */
+static void remove_disk(struct plug_rig *rig, struct machine_disk *disk)
+{
+	const unsigned before = rig->removed;
+
+	assert_int_equal(take_out(rig, disk, -1), 0);
+	eject(rig, ~0u);
+	run_until(rig, before + 1);
+}
+
+static void without_a_change_they_are_the_command_lines(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	next_boot(rig);
+	assert_int_equal(rig->m.ndisks, 2);
+	expect_disk(rig, 0, "vda", "a.img");
+	expect_disk(rig, 1, "vdb", "b.img");
+}
+
+static void what_came_is_there_again_and_what_went_is_not(void **state)
+{
+	struct plug_rig *rig = *state;
+	char text[160];
+
+	strcat(strcpy(text, image(rig, "c.img")), ",serial=late,queues=3,readonly");
+	assert_int_equal(add(rig, text), 0);
+	remove_disk(rig, rig->m.disk[0]);
+	for (unsigned boot = 0; boot < 2; boot++) {
+		next_boot(rig);
+		assert_int_equal(rig->m.ndisks, 2);
+		expect_disk(rig, 0, "vda", "b.img");
+		expect_disk(rig, 1, "vdb", "c.img");
+		assert_string_equal(rig->m.disk[1]->blk.serial, "late");
+		assert_int_equal(rig->m.disk[1]->blk.dev.nqueues, 3);
+		assert_true(rig->m.disk[1]->blk.backend.readonly);
+	}
+	remove_disk(rig, rig->m.disk[1]);
+	next_boot(rig);
+	assert_int_equal(rig->m.ndisks, 1);
+	expect_disk(rig, 0, "vda", "b.img");
+}
+
+/* A guest that resets has let go of everything. */
+static void what_was_asked_for_is_gone(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	assert_int_equal(take_out(rig, rig->m.disk[0], -1), 0);
+	plug_forget_waiter(&rig->m.plug, rig);
+	next_boot(rig);
+	assert_int_equal(rig->m.ndisks, 1);
+	expect_disk(rig, 0, "vda", "b.img");
+}
+
+static void they_keep_the_order_of_their_names(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	remove_disk(rig, rig->m.disk[0]);
+	assert_int_equal(add(rig, image(rig, "c.img")), 0);
+	next_boot(rig);
+	expect_disk(rig, 0, "vda", "c.img");
+	expect_disk(rig, 1, "vdb", "b.img");
+}
+
+static void one_that_is_no_more_is_left_out(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	assert_int_equal(add(rig, image(rig, "c.img")), 0);
+	unlink(image(rig, "c.img"));
+	next_boot(rig);
+	assert_int_equal(rig->m.ndisks, 2);
+	expect_disk(rig, 1, "vdb", "b.img");
+}
+
+static void one_of_the_command_line_must_be_there(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	remove_disk(rig, rig->m.disk[0]);
+	machine_disks_abandon(&rig->m);
+	unlink(image(rig, "b.img"));
+	assert_int_equal(machine_disks_add(&rig->m, &rig->err), -ENOENT);
+	assert_int_equal(rig->m.ndisks, 0);
+}
+
+/* By somebody who has taken over the boot before. */
+static void what_was_left_is_not_believed(void **state)
+{
+	struct plug_rig *rig = *state;
+	struct kept *kept = rig->opt.kept;
+	const unsigned before = descriptors();
+
+	machine_disks_abandon(&rig->m);
+	kept->changed = true;
+	kept->n = ~0u;
+	for (unsigned i = 0; i < KEPT_MAX; i++)
+		kept->disk[i].option = -1;
+	kept->disk[0].option = 2; /* there are two */
+	kept->disk[1].option = INT_MIN;
+	memset(kept->disk[2].text, 'x', KEPT_TEXT);
+	strcpy(kept->disk[3].text, "/etc/passwd,readonly");
+	strcpy(kept->disk[4].text, image(rig, "c.img"));
+	strcat(kept->disk[4].text, ",overlay=temp:/etc");
+	strcpy(kept->disk[5].text, image(rig, "c.img"));
+	strcat(kept->disk[5].text, ",queues=999999");
+	strcpy(kept->disk[6].text, rig->dir);
+	assert_int_equal(machine_disks_add(&rig->m, &rig->err), 0);
+	assert_int_equal(rig->m.ndisks, 0);
+	assert_true(descriptors() < before);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_kept, teardown_kept)
+	const struct CMUnitTest tests[] = {
+		T(without_a_change_they_are_the_command_lines),
+		T(what_came_is_there_again_and_what_went_is_not),
+		T(what_was_asked_for_is_gone),
+		T(they_keep_the_order_of_their_names),
+		T(one_that_is_no_more_is_left_out),
+		T(one_of_the_command_line_must_be_there),
+		T(what_was_left_is_not_believed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The disks of a machine from boot to boot; see kept.h. Main. Must not know what a boot is. */
+#include "vmm/cli/kept.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "vmm/cli/broker.h"
+#include "vmm/cli/disk_option.h"
+#include "vmm/cli/machine.h"
+#include "vmm/log.h"
+
+_Static_assert(KEPT_MAX == MACHINE_MAX_DISKS, "a place for each");
+
+struct kept *kept_create(struct error *err)
+{
+	struct kept *kept = mmap(NULL, sizeof(*kept), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (kept != MAP_FAILED)
+		return kept;
+	error_set(err, errno, "--on-reboot 'restart': memory");
+	return NULL;
+}
+
+static const struct machine_disk *find(const struct machine *m, unsigned index)
+{
+	for (unsigned i = 0; i < m->ndisks; i++)
+		if (m->disk[i]->index == index)
+			return m->disk[i];
+	return NULL;
+}
+
+static void put(struct kept *kept, const struct machine *m, const struct machine_disk *disk)
+{
+	struct kept_disk *to = &kept->disk[kept->n++];
+	const bool late = disk->config == &disk->own;
+
+	to->option = late ? -1 : (int)(disk->config - m->opt->disk);
+	if (late)
+		strncpy(to->text, disk->own.text, sizeof(to->text));
+}
+
+void kept_update(const struct machine *m)
+{
+	struct kept *kept = m->opt->kept;
+	const struct machine_disk *disk;
+
+	if (!kept)
+		return;
+	kept->n = 0;
+	for (unsigned i = 0; i < KEPT_MAX; i++) {
+		disk = find(m, i);
+		if (disk && disk->exit.state == DISK_STAYS)
+			put(kept, m, disk);
+	}
+	kept->changed = true;
+}
+
+static int open_late(struct machine *m, const struct disk_config *config, struct machine_disk **out,
+		     struct error *err)
+{
+	struct broker broker;
+	const struct blk_opener by = { broker_open, &broker };
+	struct block_backend be;
+	int ret;
+
+	broker_init(&broker, m->opt->broker_fd);
+	ret = block_backend_open_by(&be, config, &by, err);
+	return ret ? ret : machine_disk_add(m, config, &be, out, err);
+}
+
+static int add_late(struct machine *m, const struct kept_disk *kept, struct error *err)
+{
+	struct machine_disk *disk;
+	struct disk_config config;
+	int ret;
+
+	if (!memchr(kept->text, '\0', sizeof(kept->text)))
+		return error_setx(err, EINVAL, "disk: the boot before has left nonsense");
+	ret = disk_option_parse(kept->text, &config, err);
+	if (ret)
+		return ret;
+	ret = open_late(m, &config, &disk, err);
+	if (ret) {
+		disk_config_free(&config);
+		return ret;
+	}
+	disk->own = config;
+	disk->config = &disk->own;
+	return 0;
+}
+
+int kept_add(struct machine *m, struct error *err)
+{
+	const struct kept *kept = m->opt->kept;
+	struct error why;
+	int ret = 0;
+
+	for (unsigned i = 0; i < kept->n && i < KEPT_MAX && !ret; i++) {
+		const struct kept_disk *disk = &kept->disk[i];
+
+		if (disk->option >= 0 && (unsigned)disk->option < m->opt->ndisks)
+			ret = machine_disk_open(m, &m->opt->disk[disk->option], err);
+		else if (add_late(m, disk, &why))
+			log_warn("%s: left out of this boot", why.text);
+	}
+	return ret;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which disks the next boot of --on-reboot restart has: those of the command line, until one comes or
+ * goes; from then on those that this boot has in its end.
+ *
+ * A list in memory that all boots share, one after another. Whoever has taken over a boot may have
+ * written it. So what came later is opened by the broker again, which is held to the folders of --allow,
+ * and all else is checked like an option of anybody's.
+ */
+#ifndef MVMM_CLI_KEPT_H
+#define MVMM_CLI_KEPT_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "vmm/error.h"
+#include "vmm/pci.h"
+
+struct machine;
+
+#define KEPT_MAX  (PCI_SLOTS - 1)
+#define KEPT_TEXT (4 * PATH_MAX) /* two paths, all of commas, and some keys */
+
+struct kept_disk {
+	int option;	      /* the number of the command line's; -1: one that came later */
+	char text[KEPT_TEXT]; /* then what --disk would be for it */
+};
+
+struct kept {
+	bool changed; /* false: the command line holds */
+	unsigned n;
+	struct kept_disk disk[KEPT_MAX];
+};
+
+/* Shared with children to come. NULL on an error. */
+struct kept *kept_create(struct error *err);
+
+/* One has come, goes, or is asked for: that one is not kept. Main; nothing, where no boot follows. */
+void kept_update(const struct machine *m);
+
+/*
+ * The disks that the boot before has left, in the order of their names. One of the command line must be
+ * there; without one that came later the machine is made all the same, and says so. Main, before the vCPUs
+ * run. 0 or -errno; what has been added stays.
+ */
+int kept_add(struct machine *m, struct error *err);
+
+#endif
