@@ -112,7 +112,7 @@ void disks_add(struct api_request *req)
 struct removal {
 	struct api_request *req;
 	struct loop_timer patience;
-	char name[32];
+	const struct machine_disk *disk; /* is there until the patience or the removal ends */
 };
 
 static void removed(void *opaque)
@@ -129,10 +129,15 @@ static void too_late(void *opaque)
 {
 	struct removal *removal = opaque;
 	struct api_request *req = removal->req;
+	const struct machine_disk *disk = removal->disk;
 
 	plug_forget_waiter(&req->ctx->machine->plug, removal);
-	api_error(req, 504, "disk %s: the guest has been asked and has not given it up yet",
-		  removal->name);
+	if (disk->exit.state == DISK_DRAINS)
+		api_error(req, 504, "disk %s: is the guest's no more and waits for its storage",
+			  disk->blk.dev.name);
+	else
+		api_error(req, 504, "disk %s: the guest has been asked and has not given it up yet",
+			  disk->blk.dev.name);
 	free(removal);
 }
 
@@ -159,7 +164,7 @@ void disk_remove(struct api_request *req)
 	}
 	removal->req = req;
 	removal->patience = (struct loop_timer){ .expired = too_late, .opaque = removal };
-	snprintf(removal->name, sizeof(removal->name), "%s", disk->blk.dev.name);
+	removal->disk = disk;
 	ret = plug_remove(&req->ctx->machine->plug, disk, force_after(req), &waiter, &err);
 	if (!ret) {
 		loop_timer_set(req->ctx->loop, &removal->patience, clock_ms() + PATIENCE_MS);
