@@ -54,9 +54,9 @@ struct plug_rig {
 	atomic_bool stop;
 };
 
-static inline unsigned descriptors(void)
+static inline unsigned entries(const char *dir)
 {
-	DIR *d = opendir("/proc/self/fd");
+	DIR *d = opendir(dir);
 	unsigned n = 0;
 
 	assert_non_null(d);
@@ -64,6 +64,16 @@ static inline unsigned descriptors(void)
 		n++;
 	closedir(d);
 	return n;
+}
+
+static inline unsigned descriptors(void)
+{
+	return entries("/proc/self/fd");
+}
+
+static inline unsigned threads(void)
+{
+	return entries("/proc/self/task");
 }
 
 static inline const char *image(struct plug_rig *rig, const char *name)
@@ -185,12 +195,13 @@ static inline int add(struct plug_rig *rig, const char *text)
 
 static inline void expect_refused(struct plug_rig *rig, const char *text, int ret, const char *why)
 {
-	const unsigned before = descriptors();
+	const unsigned fds = descriptors(), running = threads();
 
 	assert_int_equal(add(rig, text), ret);
 	if (!strstr(rig->err.text, why))
 		fail_msg("'%s' does not say '%s'", rig->err.text, why);
-	assert_int_equal(descriptors(), before);
+	assert_int_equal(descriptors(), fds);
+	assert_int_equal(threads(), running);
 }
 
 static inline int take_out(struct plug_rig *rig, struct machine_disk *disk, int64_t force_ms)

@@ -2,6 +2,9 @@
 /* Disks that come and go, step by step. */
 #include "tests/unit/plug_rig.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 static void a_disk_comes_and_goes(void **state)
 {
 	struct plug_rig *rig = *state;
@@ -68,6 +71,84 @@ static void what_cannot_be_is_refused_and_leaves_nothing(void **state)
 	assert_int_equal(rig->m.ndisks, 1);
 	assert_int_equal(config(rig, 2), ABSENT);
 	assert_int_equal(in(rig, HOTPLUG_INSERTED), 1u << 1);
+}
+
+/* With room for one more each time, until there is enough: at each of them something else fails. */
+static void without_descriptors_there_is_no_disk_and_nothing_left(void **state)
+{
+	struct plug_rig *rig = *state;
+	const unsigned fds = descriptors(), running = threads();
+	struct rlimit before, few;
+	unsigned failed = 0;
+	int ret;
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	few = before;
+	for (few.rlim_cur = fds - 2; few.rlim_cur < fds + 100; few.rlim_cur++) {
+		const char *path = image(rig, "a.img");
+
+		setrlimit(RLIMIT_NOFILE, &few);
+		ret = add(rig, path);
+		setrlimit(RLIMIT_NOFILE, &before);
+		if (!ret)
+			break;
+		failed++;
+		assert_non_null(strstr(rig->err.text, "Too many open files"));
+		assert_int_equal(descriptors(), fds);
+		assert_int_equal(threads(), running);
+		assert_int_equal(rig->m.ndisks, 0);
+		assert_int_equal(config(rig, 1), ABSENT);
+	}
+	assert_int_equal(ret, 0);
+	assert_true(failed > 3);
+}
+
+/* 31 of them, with one thread each. */
+static void the_slots_are_given_to_so_many_and_no_more(void **state)
+{
+	struct plug_rig *rig = *state;
+	char name[16], text[160];
+
+	for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
+		snprintf(name, sizeof(name), "%u.img", i);
+		strcat(strcpy(text, image(rig, name)), ",queues=1,aio-depth=16");
+		assert_int_equal(add(rig, text), 0);
+	}
+	expect_refused(rig, image(rig, "more.img"), -ENOSPC, "no room for more than 31 disks");
+	assert_int_equal(take_out(rig, rig->m.disk[20], 0), 0);
+	run_until(rig, 1);
+	eject(rig, ~0u);
+	assert_int_equal(add(rig, image(rig, "more.img")), 0);
+	assert_int_equal(rig->disk->pci.slot, 21);
+}
+
+/* By another process: our own descriptors share their locks. */
+static void a_locked_image_is_refused(void **state)
+{
+	struct plug_rig *rig = *state;
+	const char *path = image(rig, "a.img");
+	struct block_backend be;
+	struct disk_config disk;
+	int out[2], status;
+	pid_t locker;
+	char c;
+
+	assert_int_equal(pipe(out), 0);
+	assert_int_equal(disk_option_parse(path, &disk, &rig->err), 0);
+	locker = fork();
+	if (!locker) {
+		if (block_backend_open(&be, &disk, NULL) || write(out[1], "", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(out[0], &c, 1), 1);
+	expect_refused(rig, path, -EAGAIN, "is locked by another process");
+	kill(locker, SIGKILL);
+	waitpid(locker, &status, 0);
+	assert_int_equal(add(rig, path), 0);
+	disk_config_free(&disk);
+	close(out[0]);
+	close(out[1]);
 }
 
 static void readonly_disks_may_share_an_image(void **state)
@@ -203,6 +284,9 @@ int main(void)
 		T(a_disk_comes_and_goes),
 		T(names_and_slots_are_the_first_that_are_free),
 		T(what_cannot_be_is_refused_and_leaves_nothing),
+		T(without_descriptors_there_is_no_disk_and_nothing_left),
+		T(the_slots_are_given_to_so_many_and_no_more),
+		T(a_locked_image_is_refused),
 		T(readonly_disks_may_share_an_image),
 		T(disks_with_overlays_may_share_an_image),
 		T(an_overlay_is_made_only_where_files_may_be_opened),
