@@ -7,6 +7,8 @@
 #
 # SLOW, if set, says that this machine is emulated: only then are limits of time relaxed.
 set -u
+# shellcheck source=hotplug.sh
+. ./hotplug.sh
 
 # What a case leaves here but for images stays for those who look into a failure.
 work=$PWD/out
@@ -655,16 +657,16 @@ signalled() {
 	check "it took at most $limit s ($took)" awk "BEGIN { exit !($took <= $limit) }"
 }
 
-# ---- disks that come and go
+# ---- one that is asked while it runs
 
 ask() {
-	./mvmm ctl "$dir/control" "$@"
+	./mvmm ctl "$dir/ctl" "$@"
 }
 
 # start ARGUMENT...: like boot, in the background and with a control socket
 start() {
 	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --timeout $patience \
-		--result "$dir/result" --control "$dir/control" "$@" \
+		--result "$dir/result" --control "$dir/ctl" "$@" \
 		</dev/null >"$dir/console" 2>"$dir/stderr" &
 	pid=$!
 }
@@ -712,208 +714,6 @@ obeyed() {
 	not_ok "$what"
 	sed 's/^/# /' "$dir/answer"
 	return 1
-}
-
-# with_partition FILE MIB: random data in one partition from MiB 1 on
-with_partition() {
-	pattern "$1" $(($2 << 20))
-	{
-		dd if=/dev/zero bs=446 count=1 2>/dev/null
-		# type 83, first sector 2048, the sectors that follow
-		sectors=$((($2 - 1) * 2048))
-		printf '\000\000\000\000\203\000\000\000\000\010\000\000'
-		for shift in 0 8 16 24; do
-			printf '%b' "\\0$(printf %o $((sectors >> shift & 255)))"
-		done
-		dd if=/dev/zero bs=48 count=1 2>/dev/null
-		printf '\125\252'
-	} >"$dir/mbr"
-	dd if="$dir/mbr" of="$1" conv=notrunc 2>/dev/null
-}
-
-# What the process holds, but for the guest's memory: descriptors, threads, address space.
-holdings() {
-	find /proc/$pid/fd -mindepth 1 -maxdepth 1 | wc -l
-	find /proc/$pid/task -mindepth 1 -maxdepth 1 | wc -l
-	sed -n 's/^VmSize://p' /proc/$pid/status
-}
-
-# The memory that it really has, in KiB, without mappings of 64 MiB and more: the guest's.
-resident() {
-	awk '$1 == "Size:" { guest = $2 >= 65536 }
-		$1 == "Pss:" && !guest { kib += $2 }
-		END { print kib }' /proc/$pid/smaps
-}
-
-# hotplug_round N: a disk comes, is scanned, read and written, and goes
-hotplug_round() {
-	./diskio "$dir/round.img" "put=4,$1"
-	obeyed "round $1: add" disk add "path=$dir/round.img" "serial=round-$1" || return
-	said "USED $1 round-$1" || return
-	obeyed "round $1: remove" disk remove "round-$1" || return
-	said "GONE $1 .*" || return
-	./diskio "$dir/round.img" "check=12,1$1" || not_ok "round $1: what was written is in the image"
-	[ $(($1 % 4)) -ne 0 ] || said "STOOD $1 .*"
-}
-
-# How often per second the other disks have worked, in the median round, by what the guest says: while
-# a disk came and went, and while one was used that stays.
-paces() {
-	console | awk '
-	function median(of, n,    i, j, swap) {
-		for (i = 2; i <= n; i++)
-			for (j = i; j > 1 && of[j] < of[j - 1]; j--) {
-				swap = of[j]
-				of[j] = of[j - 1]
-				of[j - 1] = swap
-			}
-		return of[int((n + 1) / 2)]
-	}
-	function pace() { return 100 * ($4 + $5 - laps) / ($3 - time + 1) }
-	$1 == "BEGIN" || $1 == "STILL" { time = $3; laps = $4 + $5 }
-	$1 == "GONE" { coming[++n] = pace() }
-	$1 == "STOOD" { staying[++m] = pace() }
-	END { printf "%d %d\n", median(coming, n), median(staying, m) }'
-}
-
-# hotplug KERNEL CPUS: a disk comes and goes over and over, two others are busy all the while
-hotplug() {
-	rounds=${HOTPLUG_ROUNDS:-8}
-	patience=$((200 + 30 * rounds))
-	if [ ! -e "$1.vmlinuz" ]; then
-		ok "disks come and go # SKIP there is no kernel $1"
-		return
-	fi
-	blank "$dir/data.img" 16M
-	with_partition "$dir/still.img" 16
-	with_partition "$dir/round.img" 4
-	linux "$1" hotplug "rounds=$rounds"
-	start --cpus "$2" --disk "$dir/data.img" --disk "$dir/still.img"
-	said READY || return
-	round=0
-	early=0
-	while [ $round -lt "$rounds" ] && [ -z "$failed" ]; do
-		round=$((round + 1))
-		hotplug_round $round
-		[ $round -ne 2 ] || holdings >"$dir/early"
-		[ $round -ne 2 ] || early=$(resident)
-	done
-	check "$rounds rounds of add, scan, I/O and remove" [ -z "$failed" ]
-	holdings >"$dir/late"
-	late=$(resident)
-	is "descriptors, threads and address space are as after two rounds" "$(cat "$dir/late")" \
-		"$(cat "$dir/early")"
-	check "so is its memory ($early KiB, then $late)" [ "$late" -le $((early + 64)) ]
-	said DONE
-	paces >"$dir/paces"
-	read -r coming staying <"$dir/paces"
-	echo "# other disks: $coming laps a second while one comes and goes, $staying otherwise"
-	stopped
-	ended 0 poweroff
-	check "the control socket's file is gone" [ ! -e "$dir/control" ]
-}
-
-# hotplug_refusals: what cannot be added or removed, and that nothing is left of the attempt
-hotplug_refusals() {
-	blank "$dir/data.img" 4M
-	blank "$dir/more.img" 4M
-	blank "$dir/locked.img" 4M
-	mkdir "$dir/folder"
-	ln -s /etc/passwd "$dir/link"
-	linux cloud hotplug "rounds=0"
-	# Whoever boots for a while holds a lock.
-	./mvmm run --kernel cloud.vmlinuz --timeout $patience --console none --disk "$dir/locked.img" \
-		</dev/null 2>/dev/null &
-	locker=$!
-	start --disk "$dir/data.img,serial=first"
-	said READY || return
-	refused "a file that is not there" 'cannot open: No such file' disk add "path=$dir/none.img"
-	holdings >"$dir/early"
-	refused "a missing file" 'cannot open: No such file' disk add "path=$dir/none.img"
-	refused "a folder" 'is a directory' disk add "path=$dir/folder"
-	refused "a file outside of the folders" 'not in a folder' disk add path=/etc/passwd
-	refused "a way out of the folder" 'not in a folder' disk add "path=$dir/../../suite.sh"
-	refused "a link out of the folder" 'not in a folder' disk add "path=$dir/link"
-	refused "the same image" 'the same image as disk' disk add "path=$dir/data.img"
-	refused "the same serial" "has the serial 'first' already" disk add "path=$dir/more.img" \
-		serial=first
-	refused "a locked image" 'is locked by another process' disk add "path=$dir/locked.img"
-	refused "an engine that cannot be" "goes with cache=none only" disk add \
-		"path=$dir/more.img" aio=native cache=writeback
-	refused "a disk that is not there" "there is no disk 'vdb'" disk remove vdb
-	holdings >"$dir/late"
-	is "nothing is left of all this" "$(cat "$dir/late")" "$(cat "$dir/early")"
-	kill $locker
-	wait $locker
-	obeyed "a disk whose image is no longer locked" disk add "path=$dir/locked.img"
-	obeyed "end" quit
-	stopped
-	exited 0 quit
-}
-
-# hotplug_full: 31 disks, and what becomes of the next
-hotplug_full() {
-	linux cloud hotplug "rounds=0"
-	blank "$dir/1.img" 1M
-	start --disk "$dir/1.img"
-	said READY || return
-	i=2
-	while [ $i -le 31 ] && [ -z "$failed" ]; do
-		blank "$dir/$i.img" ${i}M
-		obeyed "add disk $i" disk add "path=$dir/$i.img" "serial=disk-$i" queues=1 aio-depth=16
-		i=$((i + 1))
-	done
-	blank "$dir/32.img" 1M
-	refused "one disk too many" 'no room for more than 31 disks' disk add "path=$dir/32.img"
-	said "DISKS 31"
-	obeyed "remove one of them" disk remove disk-17
-	said "DISKS 30"
-	obeyed "its slot is free" disk add "path=$dir/32.img"
-	said "DISKS 31"
-	obeyed "end" quit
-	stopped
-	exited 0 quit
-}
-
-# hotplug_used: disks that the guest is busy with go nevertheless, and nothing hangs
-hotplug_used() {
-	blank "$dir/data.img" 16M
-	blank "$dir/fs.img" 32M
-	blank "$dir/load.img" 32M
-	linux cloud hotplug_used ""
-	start --cpus 2 --disk "$dir/data.img"
-	said READY || return
-	obeyed "add a disk for a filesystem" disk add "path=$dir/fs.img" serial=fs
-	said MOUNTED || return
-	obeyed "remove a mounted disk" disk remove fs
-	said UNMOUNTED || return
-	obeyed "add a disk to be loaded" disk add "path=$dir/load.img" serial=load
-	said LOADED || return
-	obeyed "remove a disk under load" disk remove load
-	said DONE
-	stopped
-	ended 0 poweroff
-}
-
-# hotplug_forced: a guest that does not listen
-hotplug_forced() {
-	blank "$dir/data.img" 16M
-	blank "$dir/more.img" 16M
-	linux cloud hotplug_forced ""
-	append="$append acpiphp.disable=1"
-	start --disk "$dir/data.img" --disk "$dir/more.img,serial=more"
-	said READY || return
-	holdings >"$dir/early"
-	obeyed "a disk is taken away" disk remove more force-after-ms=500
-	check "which is said" grep -q 'has not given it up: taken away' "$dir/stderr"
-	said DONE
-	guest_says
-	obeyed "its image can be used again" disk add "path=$dir/more.img"
-	holdings >"$dir/late"
-	is "descriptors, threads and memory are as before" "$(cat "$dir/late")" "$(cat "$dir/early")"
-	obeyed "end" quit
-	stopped
-	exited 0 quit
 }
 
 # copied KIND STATE: waits until vda's mirror or backup is there
@@ -1204,6 +1004,9 @@ run_case() {
 	sigint) signalled INT 2 ;;
 	hotplug-6.12-*) hotplug cloud-6.12 "${1##*-}" ;;
 	hotplug-[0-9]*) hotplug cloud "${1#*-}" ;;
+	hotplug-block) hotplug_block ;;
+	hotplug-dead) hotplug_dead ;;
+	hotplug-restart) hotplug_restart ;;
 	hotplug-refusals) hotplug_refusals ;;
 	hotplug-full) hotplug_full ;;
 	hotplug-used) hotplug_used ;;

@@ -504,6 +504,49 @@ test_hotplug_used() {
 	none "nothing hangs, nothing is broken" 'BUG|cut here|hung task|blocked for more'
 }
 
+# A disk whose storage stops answering with 128 requests in flight, twice: they do not end, and so its
+# driver cannot let it go. No two of them are neighbours, which would be one.
+test_hotplug_dead() {
+	mount -t ext4 -o ro /dev/vdb /mnt || return
+	diskio /dev/vda pace=/tmp/vda.laps &
+	echo READY
+	for time in 1 2; do
+		diskio /dev/vdc await check=4,7 || echo "not ok - there is a disk"
+		/mnt/ld.so --library-path /mnt/lib /mnt/fio --thread --name=load --filename=/dev/vdc --direct=1 \
+			--ioengine=libaio --iodepth=128 --rw=randread --bs=4k --blockalign=8k \
+			--time_based --runtime=1000 >/tmp/fio 2>&1 &
+		echo "FOUND $time"
+		diskio /sys/block/vdc gone
+		# Its name is free when nobody has it open.
+		kill -KILL $!
+		wait $!
+		echo "GONE $time"
+	done
+	sleep 1000
+}
+
+# The host removes and adds; vda counts the boots.
+test_hotplug_restart() {
+	boot=$(head -c 1 /dev/vda | tr -dc 1-9)
+	boot=$((boot + 1))
+	printf %s $boot | dd of=/dev/vda conv=fsync,notrunc 2>/dev/null
+	# shellcheck disable=SC2046 # vda has no serial
+	echo "BOOT $boot" $(cat /sys/block/vd*/serial)
+	case $boot in
+	1)
+		until [ "$(cat /sys/block/vdb/serial 2>/dev/null)" = late ]; do
+			usleep 50000
+		done
+		diskio /dev/vdb await put=2,5 && reboot -f
+		;;
+	2)
+		check "its data is there in the next boot" diskio /dev/vdb await check=2,5
+		echo CHECKED
+		diskio /sys/block/vdb gone && reboot -f
+		;;
+	esac
+}
+
 test_hotplug_forced() {
 	echo READY
 	# A driver that is not told finds out when its next request is not answered: nobody waits here.
