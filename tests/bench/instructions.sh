@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 instructions() {
 	load=$1/tests/dataplane/load
 	shift
-	valgrind --tool=callgrind --callgrind-out-file="$work/out" \
+	valgrind --tool=callgrind --fair-sched=try --callgrind-out-file="$work/out" \
 		"$load" "$@" $requests >"$work/log" 2>&1 || return
 	callgrind_annotate --inclusive=yes --threshold=100 "$work/out" |
 		awk -v n=$((requests + warm_up)) '/:dataplane_run/ {

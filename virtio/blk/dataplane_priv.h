@@ -60,13 +60,18 @@ struct blk_dataplane {
 
 	/* The thread's. */
 	bool started;  /* between START and RESET */
-	bool paused;   /* between PAUSE and RESUME */
-	bool broken;   /* the guest broke a ring: nothing is taken or given until RESET */
-	bool stopped;  /* by a failed request and on-error=, until RESUME or RESET */
-	bool draining; /* one of `pending` waits until all in flight is parked */
 	bool measures; /* how long requests take; constant */
-	bool held;     /* by the job: source and target are to be equal */
 	bool quit;
+	union {
+		struct {
+			bool paused;  /* between PAUSE and RESUME */
+			bool broken;  /* the guest broke a ring: nothing goes there until RESET */
+			bool stopped; /* by a failed request and on-error=, until RESUME or RESET */
+			bool draining; /* one of `pending` waits until all in flight is parked */
+			bool held;     /* by the job: source and target are to be equal */
+		};
+		uint64_t rests; /* for any of these reasons: one load on the way of every request */
+	};
 	unsigned first_queue; /* where the next pass over the rings begins */
 	bool notify_on;	      /* the driver was asked to kick */
 	bool writeback;	      /* completed writes may sit in a volatile cache until FLUSH */
@@ -123,8 +128,7 @@ static inline void dataplane_sync_failed(struct blk_dataplane *dp, int error)
 /* True when requests may be taken from the rings, and parked ones sent. */
 static inline bool dataplane_serving(const struct blk_dataplane *dp)
 {
-	return dp->started && !dp->paused && !dp->stopped && !dp->broken && !dp->draining &&
-	       !dp->held;
+	return dp->started && !dp->rests;
 }
 
 static inline bool dataplane_has_request(const struct blk_dataplane *dp)
