@@ -2,6 +2,7 @@
 /* The user's terminal, on a pty: raw while it is ours, and as it was before on every end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -255,6 +256,44 @@ static void restored_on_a_fault(void **state)
 	dies_inside_restored(*state, fault, SIGSEGV);
 }
 
+static void *take_it_again_and_again(void *term)
+{
+	for (;;)
+		terminal_resume(term);
+	return NULL;
+}
+
+static void die_while_it_is_taken(const struct fixture *f)
+{
+	struct terminal term;
+	pthread_t taker;
+
+	child_begin(f);
+	if (terminal_open(&term, f->slave) ||
+	    pthread_create(&taker, NULL, take_it_again_and_again, &term))
+		_exit(91);
+	usleep(100);
+	fault();
+}
+
+/* Main makes it raw now and then, and SIGCONT on any thread: not once it has been given back. */
+static void restored_on_a_fault_while_another_thread_takes_it(void **state)
+{
+	const struct fixture *f = *state;
+	int status;
+
+	for (unsigned i = 0; i < 100; i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (!pid)
+			die_while_it_is_taken(f);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		assert_untouched(f);
+	}
+}
+
 /* SIGKILL is the one that cannot be helped; it also shows that the tests above test something. */
 static void sigkill_leaves_it_raw(void **state)
 {
@@ -481,6 +520,7 @@ int main(void)
 		TEST(restored_when_killed_by_SIGALRM),
 		TEST(restored_on_abort),
 		TEST(restored_on_a_fault),
+		TEST(restored_on_a_fault_while_another_thread_takes_it),
 		TEST(sigkill_leaves_it_raw),
 		TEST(continued_after_a_stop_is_raw_again),
 		TEST(restored_after_close_is_not_touched_again),

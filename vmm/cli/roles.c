@@ -168,6 +168,8 @@ const struct role_rule role_rules[] = {
 	CALL("getpgrp|getpgid", ALL, ANY, "is the terminal ours to restore?"),
 	CALL("ioctl", ALL, ARG(1, TCSETS), "the terminal, restored; main: raw again"),
 	CALL("ioctl", ALL, ARG(1, TCGETS), "of the C library, to see whether that worked"),
+	CALL("sched_yield", ALL & ~(D | P), ANY, "the terminal goes back while another thread takes it",
+	     .unseen = "hardly ever: a fault at the right moment"),
 	CALL("ioctl", ALL, ARG(1, IOCTL_TCSETS2), "the same", .unseen = "glibc 2.42 and later"),
 	CALL("ioctl", ALL, ARG(1, IOCTL_TCGETS2), "the same", .unseen = "glibc 2.42 and later"),
 	CALL("madvise", ALL & ~(M | B), ARG(2, MADV_DONTNEED), "of the C library, at a thread's end"),

@@ -4,7 +4,7 @@
  *
  * Main opens, resumes and closes; the signal handlers run on whatever thread the kernel picks and
  * call nothing but async-signal-safe functions (POSIX.1-2017, 2.4.3: tcgetattr, tcsetattr,
- * tcgetpgrp, getpgrp, pthread_sigmask and raise are). Must not know guests or keys.
+ * tcgetpgrp, getpgrp, pthread_sigmask and raise are; sched_yield is a bare system call). Must not know guests or keys.
  *
  * Job control decides who may set a terminal: from the background, tcsetattr() would stop the
  * process with SIGTTOU, and whatever it set would be a surprise to the shell. So it is left alone
@@ -14,6 +14,7 @@
 #include "vmm/cli/terminal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
@@ -66,7 +67,7 @@ static struct termios raw_mode(const struct termios *saved)
 
 /* What the user had is looked up when we first get the foreground: before that it may be what the
  * shell's line editor uses. */
-static int make_raw(struct terminal *term)
+static int take(struct terminal *term)
 {
 	if (!in_foreground(term->fd))
 		return 0;
@@ -79,8 +80,28 @@ static int make_raw(struct terminal *term)
 	return set_mode(term->fd, &term->raw);
 }
 
-static void restore(struct terminal *term)
+/*
+ * Who takes the terminal says so and then looks whether it has been given back; who gives it back says
+ * so and then looks for those who take it. In the one order of these four (seq_cst) one of the two is
+ * seen, so nothing is set after what restores it.
+ */
+static int make_raw(struct terminal *term)
 {
+	int ret = 0;
+
+	atomic_fetch_add(&term->taking, 1);
+	if (!atomic_load(&term->given))
+		ret = take(term);
+	atomic_fetch_sub(&term->taking, 1);
+	return ret;
+}
+
+/* It may be the thread that takes it which a signal has sent here: nobody waits for it for long. */
+static void give_back(struct terminal *term)
+{
+	atomic_store(&term->given, true);
+	for (unsigned i = 0; i < 1000 && atomic_load(&term->taking); i++)
+		sched_yield();
 	if (atomic_load(&term->held) && in_foreground(term->fd))
 		set_mode(term->fd, &term->saved);
 }
@@ -90,7 +111,7 @@ void terminal_give_back(void)
 	struct terminal *term = atomic_load(&active);
 
 	if (term)
-		restore(term);
+		give_back(term);
 }
 
 /* SA_RESETHAND and SA_NODEFER: raise() takes the default action, core dump and wait status
@@ -138,6 +159,8 @@ int terminal_open(struct terminal *term, int fd)
 
 	term->fd = -1;
 	atomic_init(&term->held, false);
+	atomic_init(&term->given, false);
+	atomic_init(&term->taking, 0);
 	if (!isatty(fd))
 		return 0;
 	term->fd = fd;
@@ -153,10 +176,7 @@ void terminal_close(struct terminal *term)
 {
 	if (term->fd < 0)
 		return;
-	/* A SIGCONT from here on finds nothing else to set. */
-	term->raw = term->saved;
-	atomic_signal_fence(memory_order_seq_cst);
-	restore(term);
+	give_back(term);
 	atomic_store(&active, NULL);
 	term->fd = -1;
 }

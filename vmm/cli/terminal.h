@@ -11,10 +11,12 @@
 #include <termios.h>
 
 struct terminal {
-	int fd;		      /* borrowed; -1: not a terminal */
-	_Atomic bool held;    /* `saved` is what the user had, and has to come back */
-	struct termios saved; /* as the user had it */
-	struct termios raw;   /* as the guest wants it */
+	int fd;			 /* borrowed; -1: not a terminal */
+	_Atomic bool held;	 /* `saved` is what the user had, and has to come back */
+	_Atomic bool given;	 /* back, for good: nobody makes it raw again */
+	_Atomic unsigned taking; /* threads that make it raw at this moment */
+	struct termios saved;	 /* as the user had it */
+	struct termios raw;	 /* as the guest wants it */
 };
 
 /*
