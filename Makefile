@@ -287,6 +287,9 @@ soak: build-tests
 	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan)) \
 		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
+# Where guests run in an emulated machine it has one core and nobody minds how long it takes.
+labs := $(if $(wildcard /dev/kvm),,-j 2)
+
 .PHONY: test
 test:
 	@$(MAKE) build-tests
@@ -295,8 +298,8 @@ test:
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
 		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
-		tests/sandbox/run $(faults) \
-		-t 1800 tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
+		-t 2400 $(labs) tests/sandbox/run $(faults) \
+		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
