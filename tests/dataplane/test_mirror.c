@@ -2,6 +2,7 @@
 /* A disk's mirror under random verified I/O: equal at the pivot, the disk afterwards; and whatever
  * happens to it, the guest does not notice. */
 #include "tests/dataplane/job_rig.h"
+#include "virtio/blk/job_priv.h"
 
 /* ---- to the end ------------------------------------------------------------------------------ */
 
@@ -96,6 +97,15 @@ static uint64_t copied(const struct job *j)
 	return rig_stat(&blk_job_progress(j->job)->copied);
 }
 
+/* Until nothing is left, for now. */
+static void wait_copied(const struct job *j)
+{
+	for (unsigned ms = 0; rig_stat(&blk_job_progress(j->job)->left); ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		usleep(1000);
+	}
+}
+
 /* One chunk is under way when it is slowed down to days, and one more has the credit of a new limit. */
 static void another_speed_holds_at_once(void **state)
 {
@@ -119,6 +129,43 @@ static void another_speed_holds_at_once(void **state)
 	job_wait(j, BLK_JOB_DONE);
 	assert_int_equal(job_speed(j, 1), -ENOENT);
 	end_idle(j);
+}
+
+#define LARGE (64ULL << 30)
+
+/* Nothing but a hole. */
+static void make_large(char *path)
+{
+	const int fd = mkostemp(path, O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, LARGE), 0);
+	close(fd);
+}
+
+/* Its search takes many a step, between which nothing wakes the disk's thread. */
+static void the_last_chunk_of_a_large_disk_is_found(void **state)
+{
+	char image[] = "/var/tmp/mvmm-test-XXXXXX", target[] = "/var/tmp/mvmm-test-XXXXXX";
+	struct blk_chunks *c;
+	struct rig *rig;
+	struct job *j;
+
+	make_large(image);
+	make_large(target);
+	rig = rig_new((struct rig_config){ .image = image, .no_look = true });
+	j = job_new_to(rig, BLK_COPY_MIRROR, 0, target);
+	c = &j->job->copy.chunks;
+	memset(c->todo, 0, blk_chunks_words(LARGE, c->shift) * sizeof(*c->todo));
+	c->left = 0;
+	blk_chunks_mark(c, LARGE - 1, 1);
+	job_begin(j);
+	wait_copied(j);
+	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
+	job_wait(j, BLK_JOB_DONE);
+	end_idle(j);
+	unlink(image);
+	unlink(target);
 }
 
 /* A mirror of a mirror: the target of the first is the source of the second. */
@@ -459,6 +506,7 @@ int main(void)
 		cmocka_unit_test(a_guest_that_writes_faster_than_the_job_is_slowed_down),
 		cmocka_unit_test(the_limit_holds),
 		cmocka_unit_test(another_speed_holds_at_once),
+		cmocka_unit_test(the_last_chunk_of_a_large_disk_is_found),
 		cmocka_unit_test(a_disk_may_move_twice),
 		cmocka_unit_test(holes_stay_holes),
 		cmocka_unit_test(discards_and_zeroes_are_copied),

@@ -298,28 +298,33 @@ static uint64_t wanted_chunk(const struct blk_job *job)
 	return BLK_CHUNK_NONE;
 }
 
-static uint64_t next_chunk(struct blk_job *job)
+/* `half_way`: there is one, but it has not been found yet. */
+static uint64_t next_chunk(struct blk_job *job, bool *half_way)
 {
 	const unsigned reserve = job->copy.mode == BLK_COPY_BACKUP ? BLK_JOB_RESERVE : 0;
-	const uint64_t chunk = wanted_chunk(job);
+	uint64_t chunk = wanted_chunk(job);
 
+	*half_way = false;
 	if (chunk != BLK_CHUNK_NONE)
 		return chunk;
 	if (job->used >= BLK_JOB_SLOTS - reserve || !blk_chunks_some(&job->copy.chunks) ||
 	    !job_may_begin(job))
 		return BLK_CHUNK_NONE;
-	return blk_chunks_next(&job->copy.chunks);
+	chunk = blk_chunks_next(&job->copy.chunks);
+	*half_way = chunk == BLK_CHUNK_NONE;
+	return chunk;
 }
 
-/* True: it did something, or stopped searching half-way. */
+/* True: it did something, or stopped searching half-way, when nothing need be under way that would
+ * wake us to search on. */
 static bool read_more(struct blk_job *job)
 {
 	struct blk_slot *slot;
 	uint64_t chunk;
-	bool did = false;
+	bool did = false, half_way = false;
 
 	while (job->used < BLK_JOB_SLOTS) {
-		chunk = next_chunk(job);
+		chunk = next_chunk(job, &half_way);
 		if (chunk == BLK_CHUNK_NONE)
 			break;
 		slot = job_slot_get(job);
@@ -329,7 +334,7 @@ static bool read_more(struct blk_job *job)
 		job_has_begun(job);
 		did = true;
 	}
-	return did;
+	return did || half_way;
 }
 
 /* ---- a mirror's way to its pivot --------------------------------------------------------------- */
