@@ -171,6 +171,28 @@ static void a_disk_that_has_moved_and_changed_its_size_is_copied_again(void **st
 	remove_file(h, "backup");
 }
 
+/* Both the answer to its start and its end are there when main looks. */
+static void a_copy_may_end_before_main_hears_that_it_has_begun(void **state)
+{
+	struct host *h = *state;
+	struct copying *c = vda(h);
+	struct answer a = { 0 };
+	const struct copying_wish wish = { .kind = COPYING_BACKUP, .target = h->target };
+	const struct copying_waiter waiter = { answered, &a };
+
+	snprintf(h->target, sizeof(h->target), "%s/quick", h->dir);
+	assert_int_equal(copying_start(c, &h->loop, &wish, &waiter, &a.err), 0);
+	while (!c->posted)
+		loop_once(&h->loop);
+	while (!blk_job_has_ended(blk_job_state(c->job)))
+		usleep(1000);
+	assert_int_equal(wait_for(h, &a), 0);
+	wait_done(h, c);
+	assert_null(c->job);
+	assert_false(c->sample.armed);
+	remove_file(h, "quick");
+}
+
 /* ---- a speed --------------------------------------------------------------------------------- */
 
 static int set_speed(struct host *h, uint64_t speed)
@@ -277,6 +299,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
+		TEST(a_copy_may_end_before_main_hears_that_it_has_begun),
 		TEST(a_copy_under_way_gets_another_speed),
 		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
 		TEST(a_backup_whose_file_was_removed_has_failed),

@@ -155,6 +155,10 @@ static void changed(void *opaque, short revents)
 	enum blk_job_state state;
 	uint64_t count;
 
+	/* The job may have ended already: its beginning is told first. That is there, too, for the
+	 * disk's thread answers before the job's first step. */
+	if (c->phase == COPYING_OPENS && c->calls)
+		return;
 	if (read(c->notify_fd, &count, sizeof(count)) < 0)
 		return;
 	state = blk_job_state(c->job);
