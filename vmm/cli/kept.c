@@ -3,6 +3,7 @@
 #include "vmm/cli/kept.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -55,7 +56,7 @@ void kept_update(const struct machine *m)
 		if (disk && disk->exit.state == DISK_STAYS)
 			put(kept, m, disk);
 	}
-	kept->changed = true;
+	kept->changed = 1;
 }
 
 static int open_late(struct machine *m, const struct disk_config *config, struct machine_disk **out,
@@ -71,15 +72,19 @@ static int open_late(struct machine *m, const struct disk_config *config, struct
 	return ret ? ret : machine_disk_add(m, config, &be, out, err);
 }
 
+static int parse_late(const struct kept_disk *kept, struct disk_config *config, struct error *err)
+{
+	if (!memchr(kept->text, '\0', sizeof(kept->text)))
+		return error_setx(err, EINVAL, "disk: the boot before has left nonsense");
+	return disk_option_parse(kept->text, config, err);
+}
+
 static int add_late(struct machine *m, const struct kept_disk *kept, struct error *err)
 {
 	struct machine_disk *disk;
 	struct disk_config config;
-	int ret;
+	int ret = parse_late(kept, &config, err);
 
-	if (!memchr(kept->text, '\0', sizeof(kept->text)))
-		return error_setx(err, EINVAL, "disk: the boot before has left nonsense");
-	ret = disk_option_parse(kept->text, &config, err);
 	if (ret)
 		return ret;
 	ret = open_late(m, &config, &disk, err);
@@ -92,19 +97,50 @@ static int add_late(struct machine *m, const struct kept_disk *kept, struct erro
 	return 0;
 }
 
-int kept_add(struct machine *m, struct error *err)
+static bool is_late(const struct machine *m, const struct kept_disk *kept)
 {
-	const struct kept *kept = m->opt->kept;
+	return kept->option < 0 || (unsigned)kept->option >= m->opt->ndisks;
+}
+
+static int add_each(struct machine *m, const struct kept *kept, struct error *err)
+{
 	struct error why;
 	int ret = 0;
 
 	for (unsigned i = 0; i < kept->n && i < KEPT_MAX && !ret; i++) {
 		const struct kept_disk *disk = &kept->disk[i];
 
-		if (disk->option >= 0 && (unsigned)disk->option < m->opt->ndisks)
+		if (!is_late(m, disk))
 			ret = machine_disk_open(m, &m->opt->disk[disk->option], err);
 		else if (add_late(m, disk, &why))
 			log_warn("%s: left out of this boot", why.text);
 	}
+	return ret;
+}
+
+/*
+ * A process of the boot before, if somebody has taken it over, may be left and write to the list
+ * while this one, which is in no sandbox yet, reads it: what is checked has to be what is used.
+ */
+static struct kept *copy(const struct kept *shared, struct error *err)
+{
+	struct kept *own = malloc(sizeof(*own));
+
+	if (own)
+		memcpy(own, shared, sizeof(*own));
+	else
+		error_set(err, ENOMEM, "disks of the boot before");
+	return own;
+}
+
+int kept_add(struct machine *m, struct error *err)
+{
+	struct kept *kept = copy(m->opt->kept, err);
+	int ret;
+
+	if (!kept)
+		return -ENOMEM;
+	ret = add_each(m, kept, err);
+	free(kept);
 	return ret;
 }

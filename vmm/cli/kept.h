@@ -4,14 +4,15 @@
  * goes; from then on those that this boot has in its end.
  *
  * A list in memory that all boots share, one after another. Whoever has taken over a boot may have
- * written it. So what came later is opened by the broker again, which is held to the folders of --allow,
- * and all else is checked like an option of anybody's.
+ * written it, and may still do so during the next: it is copied before it is looked at. What came
+ * later is opened by the broker again, which is held to the folders of --allow, and all else is
+ * checked like an option of anybody's.
  */
 #ifndef MVMM_CLI_KEPT_H
 #define MVMM_CLI_KEPT_H
 
 #include <limits.h>
-#include <stdbool.h>
+#include <stdint.h>
 
 #include "vmm/error.h"
 #include "vmm/pci.h"
@@ -27,7 +28,7 @@ struct kept_disk {
 };
 
 struct kept {
-	bool changed; /* false: the command line holds */
+	uint8_t changed; /* 0: the command line holds. A bool may hold nothing but 0 and 1 */
 	unsigned n;
 	struct kept_disk disk[KEPT_MAX];
 };

@@ -199,7 +199,7 @@ static int add_all(struct machine *m, struct error *err)
 int machine_disks_add(struct machine *m, struct error *err)
 {
 	const struct kept *kept = m->opt->kept;
-	const int ret = kept && kept->changed ? kept_add(m, err) : add_all(m, err);
+	const int ret = kept && kept->changed != 0 ? kept_add(m, err) : add_all(m, err);
 
 	if (ret)
 		machine_disks_abandon(m);
