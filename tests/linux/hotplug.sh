@@ -145,11 +145,12 @@ hotplug_refusals() {
 	blank "$dir/locked.img" 4M
 	mkdir "$dir/folder"
 	ln -s /etc/passwd "$dir/link"
-	linux cloud hotplug "rounds=0"
-	# Whoever boots for a while holds a lock.
-	./mvmm run --kernel cloud.vmlinuz --timeout $patience --console none --disk "$dir/locked.img" \
-		</dev/null 2>/dev/null &
+	# Whoever runs holds a lock: without a test to sleep in Linux would panic and end.
+	linux cloud sleep ""
+	./mvmm run --kernel "$kernel" --initrd "$initrd" --append "$append" --console none \
+		--timeout $patience --disk "$dir/locked.img" </dev/null 2>/dev/null &
 	locker=$!
+	linux cloud hotplug "rounds=0"
 	start --disk "$dir/data.img,serial=first"
 	said READY || return
 	refused "a file that is not there" 'cannot open: No such file' disk add "path=$dir/none.img"
@@ -162,6 +163,7 @@ hotplug_refusals() {
 	refused "the same image" 'the same image as disk' disk add "path=$dir/data.img"
 	refused "the same serial" "has the serial 'first' already" disk add "path=$dir/more.img" \
 		serial=first
+	check "the image's other user is there" kill -0 $locker
 	refused "a locked image" 'is locked by another process' disk add "path=$dir/locked.img"
 	refused "an engine that cannot be" "goes with cache=none only" disk add \
 		"path=$dir/more.img" aio=native cache=writeback
