@@ -277,6 +277,25 @@ static void a_pause_keeps_writes_that_wait(void **state)
 	end_idle(s.j);
 }
 
+/* They need no job to go on, nor does its end need them to. */
+static void a_job_ends_in_a_pause_that_keeps_writes_which_waited(void **state)
+{
+	for (unsigned cancel = 0; cancel < 2; cancel++) {
+		struct stuck s = get_stuck();
+
+		assert_int_equal(rig_send(s.rig, BLK_CMD_PAUSE), 0);
+		if (cancel)
+			assert_int_equal(rig_send(s.rig, BLK_CMD_JOB_CANCEL), 0);
+		host.hang = false;
+		assert_int_equal(job_wait(s.j, BLK_JOB_DONE),
+				 cancel ? BLK_JOB_CANCELLED : BLK_JOB_DONE);
+		assert_false(any_done(&s));
+		assert_int_equal(rig_send(s.rig, BLK_CMD_RESUME), 0);
+		wait_done(&s, STUCK - s.done);
+		end_idle(s.j);
+	}
+}
+
 static bool has_ee(struct rig *rig, unsigned chunk)
 {
 	uint8_t byte;
@@ -286,15 +305,22 @@ static bool has_ee(struct rig *rig, unsigned chunk)
 }
 
 /* Never acknowledged, so never done; and the memory is the guest's again. */
-static void a_reset_forgets_writes_that_wait(void **state)
+static void forgets_writes_that_wait(bool ended)
 {
 	struct stuck s = get_stuck();
 	unsigned written = 0;
 	uint8_t *then;
 
+	if (ended) {
+		assert_int_equal(rig_send(s.rig, BLK_CMD_PAUSE), 0);
+		host.hang = false;
+		assert_int_equal(job_wait(s.j, BLK_JOB_DONE), BLK_JOB_DONE);
+	}
 	assert_int_equal(rig_send(s.rig, BLK_CMD_RESET), 0);
 	fake_queue_reset(&s.rig->drv[0]);
 	assert_int_equal(rig_start(s.rig), 0);
+	if (ended)
+		assert_int_equal(rig_send(s.rig, BLK_CMD_RESUME), 0);
 	host.hang = false;
 	assert_int_equal(job_wait(s.j, BLK_JOB_DONE), BLK_JOB_DONE);
 	for (unsigned i = 0; i < STUCK; i++)
@@ -308,6 +334,16 @@ static void a_reset_forgets_writes_that_wait(void **state)
 		assert_int_equal(rig_do(s.rig, &s.r[0], VIRTIO_BLK_T_IN, 0, BLOCK),
 				 VIRTIO_BLK_S_OK);
 	end_idle(s.j);
+}
+
+static void a_reset_forgets_writes_that_wait(void **state)
+{
+	forgets_writes_that_wait(false);
+}
+
+static void a_reset_forgets_writes_that_waited_for_a_job_which_has_ended(void **state)
+{
+	forgets_writes_that_wait(true);
 }
 
 static void the_end_of_the_disk_forgets_them_and_waits_for_the_target(void **state)
@@ -349,7 +385,9 @@ int main(void)
 		cmocka_unit_test(a_write_waits_until_the_old_data_is_safe_and_no_longer),
 		cmocka_unit_test(writes_that_wait_are_let_go_when_the_job_fails_or_is_cancelled),
 		cmocka_unit_test(a_pause_keeps_writes_that_wait),
+		cmocka_unit_test(a_job_ends_in_a_pause_that_keeps_writes_which_waited),
 		cmocka_unit_test(a_reset_forgets_writes_that_wait),
+		cmocka_unit_test(a_reset_forgets_writes_that_waited_for_a_job_which_has_ended),
 		cmocka_unit_test(the_end_of_the_disk_forgets_them_and_waits_for_the_target),
 		cmocka_unit_test(a_backup_becomes_no_disk),
 	};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests that the host has failed and the guest is not to know of, because on-error= says so: the
- * disk has stopped, and RESUME sends them again, or what is left of them.
+ * disk has stopped, and RESUME sends them again, or what is left of them. Beside them are those that
+ * waited for a job which has ended while the disk did not serve.
  *
  * They are parked: in flight for the guest, but with no engine. (So are those that wait for a limit,
  * see dataplane_throttle.c.) A disk is drained when all that is in flight is parked. PAUSE keeps the
@@ -73,14 +74,19 @@ static bool is_stopper(const struct blk_dataplane *dp, const struct blk_request 
 	}
 }
 
+void dataplane_park(struct blk_dataplane *dp, struct blk_request *req)
+{
+	dp->parked++;
+	blk_list_add(&dp->failed, req);
+}
+
 bool dataplane_keep_failed(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
 	if (!is_stopper(dp, req, error) || is_going(dp))
 		return false;
 	if (!dp->stopped)
 		stop(dp, error);
-	dp->parked++;
-	blk_list_add(&dp->failed, req);
+	dataplane_park(dp, req);
 	return true;
 }
 

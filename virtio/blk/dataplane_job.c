@@ -190,6 +190,13 @@ static void fail(struct blk_dataplane *dp, int error, bool source)
 	conclude(dp, BLK_JOB_FAILED);
 }
 
+/* The disk does not serve, and perhaps not for long: a job's end does not wait for that. */
+static void leave_waiting(struct blk_dataplane *dp)
+{
+	while (dp->job->waiting.first)
+		dataplane_park(dp, leave_line(dp, NULL));
+}
+
 /* Nothing of it is in flight and nobody waits for it: gives the job back to main, which may free it
  * at once. */
 static void end(struct blk_dataplane *dp)
@@ -412,8 +419,12 @@ bool dataplane_job_step(struct blk_dataplane *dp)
 		did |= read_more(job);
 	did |= job_submit(job);
 	show(job);
-	if (job->outcome && job_is_idle(job) && !job->waiting.first)
-		end(dp);
+	if (job->outcome && job_is_idle(job)) {
+		if (!dataplane_serving(dp))
+			leave_waiting(dp);
+		if (!job->waiting.first)
+			end(dp);
+	}
 	return did || held != dp->held;
 }
 

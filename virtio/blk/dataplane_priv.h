@@ -152,6 +152,9 @@ static inline void dataplane_put(struct blk_dataplane *dp, struct blk_request *r
 /* The host failed it. True: on-error= has it parked; false: the guest is to be told. */
 bool dataplane_keep_failed(struct blk_dataplane *dp, struct blk_request *req, int error);
 
+/* Keeps one that no engine has, and that goes with them. */
+void dataplane_park(struct blk_dataplane *dp, struct blk_request *req);
+
 /* Serving: sends them again, if there are any. */
 bool dataplane_send_failed(struct blk_dataplane *dp);
 
