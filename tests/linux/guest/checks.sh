@@ -659,9 +659,9 @@ reads_all() {
 	done
 }
 
-# vda_is MIB: once it is
-vda_is() {
-	until [ "$(cat /sys/block/vda/size)" = $(($1 * 2048)) ]; do
+# is_now DISK MIB: once it is
+is_now() {
+	until [ "$(cat "/sys/block/$1/size")" = $(($2 * 2048)) ]; do
 		usleep 50000
 	done
 }
@@ -689,7 +689,7 @@ test_resize() {
 		step=$((step + 1))
 		echo "# at $(cut -d ' ' -f 1 /proc/uptime)"
 		echo "STEP $step"
-		vda_is "$mib"
+		is_now vda "$mib"
 		[ "$mib" -lt "$before" ] || is "$before to $mib MiB: what is new is empty" \
 			"$(data "$before") $(data $((mib - 2)))" "0 0"
 		check "$mib MiB: the last of them take data" written vda $((mib - 4)) 4 >/tmp/last
@@ -703,6 +703,12 @@ test_resize() {
 	: >/tmp/stop
 	# shellcheck disable=SC2086 # several
 	wait $jobs
+	if [ -n "$(option device)" ]; then
+		echo "STEP device"
+		is_now vdc 12
+		check "what a device of the host has become takes data" written vdc 8 4 >/tmp/device
+		grep ' - ' /tmp/device
+	fi
 	grep SUM /tmp/last
 	is "no request failed but beyond the nearest end" \
 		"$(failed_sectors | awk '$1 < 16 * 2048')" ''
