@@ -570,7 +570,7 @@ limits() {
 
 # set_limit: as the guest's next line asks for, if there is one, and tells it so
 set_limit() {
-	wish=$(console | sed -n 's/^LIMIT //p' | sed -n $((changes + 1))p)
+	wish=$(console | sed -n 's/^LIMIT \(.*\) \.$/\1/p' | sed -n $((changes + 1))p)
 	[ -n "$wish" ] || return 1
 	changes=$((changes + 1))
 	# shellcheck disable=SC2086 # its words
