@@ -256,10 +256,14 @@ static void restored_on_a_fault(void **state)
 	dies_inside_restored(*state, fault, SIGSEGV);
 }
 
+static _Atomic bool taken;
+
 static void *take_it_again_and_again(void *term)
 {
-	for (;;)
+	for (;;) {
 		terminal_resume(term);
+		atomic_store(&taken, true);
+	}
 	return NULL;
 }
 
@@ -272,7 +276,8 @@ static void die_while_it_is_taken(const struct fixture *f)
 	if (terminal_open(&term, f->slave) ||
 	    pthread_create(&taker, NULL, take_it_again_and_again, &term))
 		_exit(91);
-	usleep(100);
+	while (!atomic_load(&taken))
+		usleep(100);
 	fault();
 }
 

@@ -4,7 +4,8 @@
  *
  * Main opens, resumes and closes; the signal handlers run on whatever thread the kernel picks and
  * call nothing but async-signal-safe functions (POSIX.1-2017, 2.4.3: tcgetattr, tcsetattr,
- * tcgetpgrp, getpgrp, pthread_sigmask and raise are; sched_yield is a bare system call). Must not know guests or keys.
+ * tcgetpgrp, getpgrp, pthread_sigmask, clock_gettime and raise are; sched_yield is a bare
+ * system call). Must not know guests or keys.
  *
  * Job control decides who may set a terminal: from the background, tcsetattr() would stop the
  * process with SIGTTOU, and whatever it set would be a surprise to the shell. So it is left alone
@@ -18,6 +19,10 @@
 #include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
+
+#include "vmm/cli/clock.h"
+
+#define PATIENCE_MS 200
 
 /*
  * The one thing a signal handler can find by itself: whose terminal to restore. NULL while none is
@@ -96,11 +101,13 @@ static int make_raw(struct terminal *term)
 	return ret;
 }
 
-/* It may be the thread that takes it which a signal has sent here: nobody waits for it for long. */
+/* It may be the thread that takes it which a signal has sent here: nobody waits for it for ever. */
 static void give_back(struct terminal *term)
 {
+	const uint64_t until = clock_ms() + PATIENCE_MS;
+
 	atomic_store(&term->given, true);
-	for (unsigned i = 0; i < 1000 && atomic_load(&term->taking); i++)
+	while (atomic_load(&term->taking) && clock_ms() < until)
 		sched_yield();
 	if (atomic_load(&term->held) && in_foreground(term->fd))
 		set_mode(term->fd, &term->saved);
