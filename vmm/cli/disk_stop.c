@@ -19,7 +19,7 @@ static void tell(const struct machine *m, const struct machine_disk *disk, int c
 	const char *socket = m->opt->control;
 
 	log_warn("disk '%s': %s: the VM is paused; %s, then: mvmm ctl %s resume",
-		 disk->config->path, strerror(code), remedy(code), socket ? socket : "PATH");
+		 machine_disk_path(disk), strerror(code), remedy(code), socket ? socket : "PATH");
 }
 
 bool disk_stop_tell(struct machine *m)
@@ -53,7 +53,8 @@ bool disk_stop_reason(const struct machine *m, char *text, size_t size)
 	for (unsigned i = 0; i < m->ndisks; i++) {
 		if (!virtio_blk_stopped(&m->disk[i]->blk, &code))
 			continue;
-		snprintf(text, size, "disk '%s': %s", m->disk[i]->config->path, strerror(code));
+		snprintf(text, size, "disk '%s': %s", machine_disk_path(m->disk[i]),
+			 strerror(code));
 		return true;
 	}
 	return false;
