@@ -264,6 +264,20 @@ static void a_guest_that_cannot_be_told_keeps_its_size(void **state)
 	assert_size(SMALL, SMALL);
 }
 
+/* Storage that took its time has not taken the guest's. */
+static void slow_storage_leaves_the_guest_its_time(void **state)
+{
+	assert_int_equal(ask(SMALL), 0);
+	assert_int_equal(r->state, RESIZING_TELLS_DISK);
+	atomic_store(&later_s, WAIT_S);
+	hold_device(true);
+	run_until(RESIZING_TELLS_GUEST);
+	hold_device(false);
+	run_until(RESIZING_NOT);
+	assert_int_equal(got.ret, 0);
+	assert_size(SMALL, SMALL);
+}
+
 /* What main takes for ended, the disk's thread may still have. */
 static void a_job_of_the_disks_thread_is_waited_for(void **state)
 {
@@ -400,6 +414,7 @@ int main(void)
 		TEST(a_file_is_cut_when_the_guest_has_been_told),
 		TEST(a_file_that_cannot_be_cut_stays),
 		TEST(a_guest_that_cannot_be_told_keeps_its_size),
+		TEST(slow_storage_leaves_the_guest_its_time),
 		TEST(a_job_of_the_disks_thread_is_waited_for),
 		TEST(a_job_that_does_not_end_ends_it),
 		TEST(one_that_is_removed_ends_it),

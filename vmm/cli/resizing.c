@@ -135,11 +135,13 @@ static void told_disk(void *opaque, int result)
 
 	if (result == -EBUSY && try_again(r))
 		return;
-	if (!result)
-		tell_guest(r);
-	else
+	if (result) {
 		end(r, error_setx(&r->err, -result, "disk %s: keeps its size: %s", name(r),
 				  strerror(-result)));
+		return;
+	}
+	r->until = clock_ms() + PATIENCE_MS; /* with the guest; storage may have taken longer */
+	tell_guest(r);
 }
 
 static void tell_disk(struct resizing *r)
