@@ -401,11 +401,20 @@ static void tell_of_change(struct virtio_dev *dev)
 int virtio_dev_try_change_config(struct virtio_dev *dev, unsigned off, const void *data,
 				 unsigned len)
 {
+	static const struct virtio_transport_ops none; /* yet */
+	const struct virtio_transport_ops *ops = dev->transport_ops ? dev->transport_ops : &none;
+	int ret = -EBUSY;
+
 	if (pthread_mutex_trylock(&dev->lock))
 		return -EBUSY;
-	memcpy(dev->config + off, data, len);
-	atomic_fetch_add(&dev->generation, 1);
-	tell_of_change(dev);
+	if (!ops->hold_config || ops->hold_config(dev->transport)) {
+		memcpy(dev->config + off, data, len);
+		atomic_fetch_add(&dev->generation, 1);
+		if (ops->show_config)
+			ops->show_config(dev->transport);
+		tell_of_change(dev);
+		ret = 0;
+	}
 	pthread_mutex_unlock(&dev->lock);
-	return 0;
+	return ret;
 }

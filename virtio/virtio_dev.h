@@ -52,6 +52,10 @@ struct virtio_transport_ops {
 	/* May the device reach the driver's memory and interrupt it? NULL: always. Takes no lock that
 	 * is held while the device's is taken. */
 	bool (*may_run)(void *transport);
+	/* Where the driver reads the configuration without asking: main is about to change it (false: it
+	 * would have to wait), and has. Both under the device's lock. NULL: the driver asks. */
+	bool (*hold_config)(void *transport);
+	void (*show_config)(void *transport);
 };
 
 struct virtio_dev {

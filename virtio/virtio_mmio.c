@@ -52,11 +52,6 @@ static struct irq_line config_line(void *transport)
 	return line(transport, VIRTIO_MMIO_INT_CONFIG);
 }
 
-static const struct virtio_transport_ops transport_ops = {
-	.queue_line = queue_line,
-	.config_line = config_line,
-};
-
 /* ---- registers ------------------------------------------------------------------------------- */
 
 static uint32_t read_register(struct virtio_mmio *mmio, uint64_t off)
@@ -204,6 +199,40 @@ static void refresh_page(struct virtio_mmio *mmio)
 	}
 	pthread_mutex_unlock(&mmio->page_lock);
 }
+
+/* A vCPU holds the page's lock while it waits for the device's, which main has: so it only tries. */
+static bool hold_config(void *transport)
+{
+	struct virtio_mmio *mmio = transport;
+
+	return !mmio->page || !pthread_mutex_trylock(&mmio->page_lock);
+}
+
+/* A driver that reads just now may see a part of it; the interrupt that follows has it read again. */
+static void show_config(void *transport)
+{
+	struct virtio_mmio *mmio = transport;
+	const struct virtio_dev *dev = mmio->dev;
+
+	if (!mmio->page)
+		return;
+	set_word(mmio, VIRTIO_MMIO_CONFIG_GENERATION, atomic_load(&dev->generation));
+	for (unsigned off = 0; off < dev->config_len; off += 4) {
+		const unsigned left = dev->config_len - off;
+		uint32_t value = 0;
+
+		memcpy(&value, dev->config + off, left < 4 ? left : 4);
+		set_word(mmio, VIRTIO_MMIO_CONFIG + off, value);
+	}
+	pthread_mutex_unlock(&mmio->page_lock);
+}
+
+static const struct virtio_transport_ops transport_ops = {
+	.queue_line = queue_line,
+	.config_line = config_line,
+	.hold_config = hold_config,
+	.show_config = show_config,
+};
 
 /* ---- accesses -------------------------------------------------------------------------------- */
 

@@ -61,7 +61,11 @@ static bool may_run(void *transport)
 	return pci_func_is_master(&vpci->func);
 }
 
-static const struct virtio_transport_ops transport_ops = { queue_line, config_line, may_run };
+static const struct virtio_transport_ops transport_ops = {
+	.queue_line = queue_line,
+	.config_line = config_line,
+	.may_run = may_run,
+};
 
 /* ---- BAR 0 ----------------------------------------------------------------------------------- */
 

@@ -536,6 +536,34 @@ static void vcpus_that_race_for_a_selector_leave_a_true_page(void **state)
 	rig_free(rig);
 }
 
+/* Which no register that the driver writes has caused (virtio 1.2, 2.5.1). */
+static void a_change_of_the_configuration_is_read_at_once(void **state)
+{
+	struct rig *rig = rig_new(state);
+	uint32_t before;
+
+	to_driver_ok(rig);
+	before = rd(rig, VIRTIO_MMIO_CONFIG_GENERATION);
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 4, "\1\2\3\4", 4), 0);
+	assert_int_equal(rd(rig, VIRTIO_MMIO_CONFIG + 4), 0x04030201);
+	assert_int_equal(rd(rig, VIRTIO_MMIO_CONFIG), 0xa3a2a1a0);
+	assert_int_not_equal(rd(rig, VIRTIO_MMIO_CONFIG_GENERATION), before);
+	rig_free(rig);
+}
+
+static void a_configuration_is_not_changed_while_a_vcpu_refreshes_the_page(void **state)
+{
+	struct rig *rig = rig_new(state);
+
+	to_driver_ok(rig);
+	pthread_mutex_lock(&rig->mmio.page_lock);
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 4, "\1\2\3\4", 4), -EBUSY);
+	assert_int_equal(rd(rig, VIRTIO_MMIO_CONFIG + 4), 0xa7a6a5a4);
+	pthread_mutex_unlock(&rig->mmio.page_lock);
+	assert_int_equal(virtio_dev_try_change_config(&rig->dev, 4, "\1\2\3\4", 4), 0);
+	rig_free(rig);
+}
+
 static void *break_device(void *arg)
 {
 	struct rig *rig = arg;
@@ -781,6 +809,8 @@ int main(void)
 		BOTH(a_failed_start_shows_needs_reset_and_interrupts),
 		PAGE(the_page_reads_as_the_exits_do_after_every_write),
 		PAGE(vcpus_that_race_for_a_selector_leave_a_true_page),
+		BOTH(a_change_of_the_configuration_is_read_at_once),
+		PAGE(a_configuration_is_not_changed_while_a_vcpu_refreshes_the_page),
 		PAGE(a_refresh_loses_no_bit_of_another_thread),
 		EXITS(pages_are_one_read_only_slot),
 		EXITS(pages_that_kvm_refuses_are_an_error),
