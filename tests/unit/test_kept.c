@@ -120,6 +120,55 @@ static void they_keep_the_order_of_their_names(void **state)
 	expect_disk(rig, 1, "vdb", "b.img");
 }
 
+/* A disk of the command line, before the first boot, as `options` say. */
+static void instead_of_b(struct plug_rig *rig, const char *options)
+{
+	char text[160];
+
+	machine_disks_abandon(&rig->m);
+	disk_config_free(&rig->opt.disk[1]);
+	strcat(strcpy(text, image(rig, "b.img")), options);
+	assert_int_equal(disk_option_parse(text, &rig->opt.disk[1], NULL), 0);
+	assert_int_equal(machine_disks_add(&rig->m, &rig->err), 0);
+}
+
+static void expect_group(const struct plug_rig *rig, unsigned i, const char *name, uint64_t iops,
+			 unsigned disks)
+{
+	const struct throttle_group *group = rig->m.disk[i]->blk.group;
+
+	assert_string_equal(group->name, name);
+	assert_int_equal(group->limits.of[THROTTLE_IOPS].rate, iops);
+	assert_int_equal(group->disks, disks);
+}
+
+static void a_group_has_its_limits_whoever_comes_first(void **state)
+{
+	struct plug_rig *rig = *state;
+	char text[160];
+
+	instead_of_b(rig, ",group=g,iops=100");
+	strcat(strcpy(text, image(rig, "d.img")), ",group=late,iops=50");
+	assert_int_equal(add(rig, text), 0);
+	remove_disk(rig, rig->m.disk[0]);
+	strcat(strcpy(text, image(rig, "c.img")), ",group=g");
+	assert_int_equal(add(rig, text), 0);
+	next_boot(rig);
+	assert_int_equal(rig->m.ndisks, 3);
+	expect_disk(rig, 0, "vda", "c.img");
+	expect_disk(rig, 1, "vdb", "b.img");
+	for (unsigned i = 0; i < 2; i++)
+		expect_group(rig, i, "g", 100, 2);
+	expect_group(rig, 2, "late", 50, 1);
+	remove_disk(rig, rig->m.disk[0]);
+	strcat(strcpy(text, image(rig, "c.img")), ",group=late");
+	assert_int_equal(add(rig, text), 0);
+	next_boot(rig);
+	expect_disk(rig, 0, "vda", "c.img");
+	expect_group(rig, 0, "late", 50, 2);
+	expect_group(rig, 1, "g", 100, 1);
+}
+
 static void one_that_is_no_more_is_left_out(void **state)
 {
 	struct plug_rig *rig = *state;
@@ -177,6 +226,7 @@ int main(void)
 		T(what_came_is_there_again_and_what_went_is_not),
 		T(what_was_asked_for_is_gone),
 		T(they_keep_the_order_of_their_names),
+		T(a_group_has_its_limits_whoever_comes_first),
 		T(one_that_is_no_more_is_left_out),
 		T(one_of_the_command_line_must_be_there),
 		T(what_was_left_is_not_believed),

@@ -118,6 +118,52 @@ static int add_each(struct machine *m, const struct kept *kept, struct error *er
 	return ret;
 }
 
+/* Groups that have their limits before the disk is added that brings them. */
+struct held {
+	struct throttle_group *group[KEPT_MAX];
+	unsigned n;
+};
+
+static void hold(struct machine *m, const struct disk_config *config, struct held *held)
+{
+	bool limits = false;
+	struct error ignored; /* the disk's own attempt will say it */
+
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		limits |= config->limits.of[kind].rate != 0;
+	if (limits && config->group[0] &&
+	    !throttle_group_join(&m->throttle, config->group, &config->limits,
+				 &held->group[held->n], &ignored))
+		held->n++;
+}
+
+/*
+ * In the order of names a disk that left the limits of its group to others may come before them, and
+ * would make the group without any. What the command line says goes before what came later.
+ */
+static void hold_groups(struct machine *m, const struct kept *kept, struct held *held)
+{
+	struct disk_config config;
+	struct error ignored;
+
+	held->n = 0;
+	for (unsigned i = 0; i < kept->n && i < KEPT_MAX; i++)
+		if (!is_late(m, &kept->disk[i]))
+			hold(m, &m->opt->disk[kept->disk[i].option], held);
+	for (unsigned i = 0; i < kept->n && i < KEPT_MAX; i++) {
+		if (!is_late(m, &kept->disk[i]) || parse_late(&kept->disk[i], &config, &ignored))
+			continue;
+		hold(m, &config, held);
+		disk_config_free(&config);
+	}
+}
+
+static void leave_groups(struct machine *m, struct held *held)
+{
+	while (held->n)
+		throttle_group_leave(&m->throttle, held->group[--held->n]);
+}
+
 /*
  * A process of the boot before, if somebody has taken it over, may be left and write to the list
  * while this one, which is in no sandbox yet, reads it: what is checked has to be what is used.
@@ -136,11 +182,14 @@ static struct kept *copy(const struct kept *shared, struct error *err)
 int kept_add(struct machine *m, struct error *err)
 {
 	struct kept *kept = copy(m->opt->kept, err);
+	struct held held;
 	int ret;
 
 	if (!kept)
 		return -ENOMEM;
+	hold_groups(m, kept, &held);
 	ret = add_each(m, kept, err);
+	leave_groups(m, &held);
 	free(kept);
 	return ret;
 }
