@@ -185,6 +185,22 @@ wait_said() {
 	done
 }
 
+has_vcpu() {
+	cat "/proc/$1/task"/*/comm 2>/dev/null | grep -qx vcpu0
+}
+
+# process_below PID: where the guest runs, for a timeout(1) of that number: a child of it, or, with
+# busybox's, which becomes mvmm, itself. Prints nothing if there is none.
+process_below() {
+	for process in "$1" $(grep -lx "PPid:	$1" /proc/[0-9]*/status 2>/dev/null |
+		sed 's|/proc/||; s|/status||'); do
+		if has_vcpu "$process"; then
+			echo "$process"
+			return
+		fi
+	done
+}
+
 # Of a second, since the host's start.
 hundredths() {
 	read -r up _ </proc/uptime

@@ -51,19 +51,8 @@ machine_ended() {
 	! grep -E '^(not ok|Bail out)' "$1/out" >bad || problem "$1: $(cat bad)"
 }
 
-has_vcpu() {
-	cat "/proc/$1/task"/*/comm 2>/dev/null | grep -qx vcpu0
-}
-
-# process_of NAME: a child of timeout(1), or, with busybox's, what has called itself that
 process_of() {
-	for process in $(cat "$1/timeout") $(grep -lx "PPid:	$(cat "$1/timeout")" /proc/[0-9]*/status 2>/dev/null |
-			sed 's|/proc/||; s|/status||'); do
-		if has_vcpu "$process"; then
-			echo "$process"
-			return
-		fi
-	done
+	process_below "$(cat "$1/timeout")"
 }
 
 # overlay_blocks PROCESS: of the file that has no name; 512 bytes each

@@ -23,13 +23,8 @@ plugged() {
 		fi
 		sleep 0.1
 	done
-	# timeout(1) has one child: mvmm.
-	for status in /proc/[0-9]*/status; do
-		if grep -qx "PPid:	$guest" "$status" 2>/dev/null; then
-			mvmm_pid=${status#/proc/}
-			mvmm_pid=${mvmm_pid%/status}
-		fi
-	done
+	mvmm_pid=$(process_below $guest)
+	[ -n "$mvmm_pid" ] || problem "there is no process with a vCPU"
 }
 
 # asked WORD ...: mvmm ctl does it
@@ -39,8 +34,8 @@ asked() {
 
 # Descriptors, threads and address space
 holdings() {
-	find "/proc/$mvmm_pid/fd" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l
-	find "/proc/$mvmm_pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l
+	find "/proc/$mvmm_pid/fd" -mindepth 1 -maxdepth 1 | wc -l
+	find "/proc/$mvmm_pid/task" -mindepth 1 -maxdepth 1 | wc -l
 	sed -n 's/^VmSize://p' "/proc/$mvmm_pid/status"
 }
 
