@@ -2,6 +2,7 @@
 /* A disk's mirror under random verified I/O: equal at the pivot, the disk afterwards; and whatever
  * happens to it, the guest does not notice. */
 #include "tests/dataplane/job_rig.h"
+#include "virtio/blk/dataplane_priv.h"
 #include "virtio/blk/job_priv.h"
 
 /* ---- to the end ------------------------------------------------------------------------------ */
@@ -76,22 +77,6 @@ static void a_guest_that_writes_faster_than_the_job_is_slowed_down(void **state)
 	end_busy(b, j, j->path);
 }
 
-static void the_limit_holds(void **state)
-{
-	struct rig *rig = rig_new((struct rig_config){ 0 });
-	struct job *j = job_start(rig, BLK_COPY_MIRROR, 8 * MB);
-	uint64_t copied;
-
-	usleep(250000);
-	copied = blk_job_progress(j->job)->copied;
-	assert_true(copied <= 3 * MB);
-	assert_true(copied >= MB);
-	job_wait(j, BLK_JOB_READY);
-	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
-	job_wait(j, BLK_JOB_DONE);
-	end_idle(j);
-}
-
 static uint64_t copied(const struct job *j)
 {
 	return rig_stat(&blk_job_progress(j->job)->copied);
@@ -104,6 +89,31 @@ static void wait_copied(const struct job *j)
 		assert_true(ms < RIG_WAIT_MS);
 		usleep(1000);
 	}
+}
+
+/* Of the rate's credit, and of two chunks that count when they begin. */
+static void assert_within(uint64_t copied, uint64_t rate, uint64_t ns)
+{
+	assert_true((double)copied <=
+		    (double)rate * (double)(ns + THROTTLE_CREDIT_NS) / 1e9 + 2 * CHUNK);
+}
+
+static void the_limit_holds(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ 0 });
+	const uint64_t from = dataplane_now();
+	struct job *j = job_start(rig, BLK_COPY_MIRROR, 8 * MB);
+	uint64_t n;
+
+	while (blk_job_state(j->job) < BLK_JOB_READY) {
+		n = copied(j);
+		assert_within(n, 8 * MB, dataplane_now() - from);
+		usleep(1000);
+	}
+	assert_true(dataplane_now() - from >= 250000000); /* RIG_SIZE, but for the last few */
+	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
+	job_wait(j, BLK_JOB_DONE);
+	end_idle(j);
 }
 
 /* One chunk is under way when it is slowed down to days, and one more has the credit of a new limit. */
@@ -237,7 +247,7 @@ static void discards_and_zeroes_are_copied(void **state)
 	const struct virtio_blk_discard_write_zeroes seg[] = { { 64, 200, 0 }, { 864, 200, 0 } };
 
 	job_wait(j, BLK_JOB_READY);
-	usleep(20000); /* all is copied, and must be again */
+	wait_copied(j); /* all, and it must be again */
 	do_ranges(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, seg, 2);
 	do_range(rig, &r, VIRTIO_BLK_T_DISCARD, 2048, 256);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
@@ -311,11 +321,10 @@ static void a_target_that_hangs_while_the_guest_is_held_lets_it_go(void **state)
 	struct busy *b = busy_new(rig, 8);
 	struct job *j = job_start(rig, BLK_COPY_MIRROR, 0);
 	struct rig_req r;
-	unsigned rounds;
 
 	job_wait(j, BLK_JOB_READY);
 	busy_end(b);
-	usleep(100000);
+	wait_copied(j); /* or what hangs had all workers, and there were none for a sync */
 	host.fd = j->be.fd;
 	host.hang = true;
 	r = rig_req(rig, BLOCK);
@@ -324,15 +333,12 @@ static void a_target_that_hangs_while_the_guest_is_held_lets_it_go(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
 	b->stop = false;
 	assert_int_equal(pthread_create(&b->thread, NULL, stay_busy, b), 0);
-	usleep(500000);
-	rounds = b->rounds;
-	usleep(100000);
-	assert_int_equal(b->rounds, rounds);
-	for (unsigned i = 0; !job_error(j) && i < 100; i++)
-		usleep(100000);
+	for (unsigned ms = 0; !job_error(j) && ms < 6 * RIG_WAIT_MS; ms++)
+		usleep(1000);
 	assert_int_equal(job_error(j), ETIMEDOUT);
 	busy_rounds(b, 2);
 	assert_int_equal(blk_job_state(j->job), BLK_JOB_COMPLETING);
+	assert_true(rig_stat(&blk_job_progress(j->job)->hold_ns) > BLK_JOB_HOLD_MAX_NS);
 	host.hang = false;
 	fails(rig, b, j, ETIMEDOUT, false);
 }
