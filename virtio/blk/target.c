@@ -27,7 +27,14 @@ static int open_by(const struct maker *m, const char *path, int flags, mode_t *k
 	return blk_open_at(AT_FDCWD, path, 0, flags, kind);
 }
 
-/* Locked before its size is changed: an empty image may be somebody's. */
+/* Some file systems count no blocks for data that is there: small, or not yet written back. */
+static bool has_data(int fd, const struct stat *st)
+{
+	return st->st_size && (st->st_blocks || lseek(fd, 0, SEEK_DATA) >= 0 || errno != ENXIO);
+}
+
+/* Locked before its size is changed: an empty image may be somebody's. And only what was looked at
+ * afterwards stays as it is: he may have filled it and gone. */
 static int make_empty(struct maker *m, int fd)
 {
 	struct stat st;
@@ -37,11 +44,15 @@ static int make_empty(struct maker *m, int fd)
 		return -errno;
 	if (S_ISBLK(st.st_mode))
 		return 0;
-	if (st.st_size && st.st_blocks)
+	if (has_data(fd, &st))
 		return -EEXIST;
 	ret = blk_image_lock(fd, true);
 	if (ret == -EAGAIN)
 		return -EBUSY;
+	if (fstat(fd, &st))
+		return -errno;
+	if (has_data(fd, &st))
+		return -EEXIST;
 	if (ftruncate(fd, 0) || ftruncate(fd, (off_t)m->size))
 		return -errno;
 	m->zero = true;
