@@ -34,15 +34,23 @@ static bool zero;
 static struct {
 	bool no_blocks;	  /* none is counted, as for small or unwritten data on some file systems */
 	const char *late; /* somebody writes it to the file, just before it is locked */
+	unsigned asked;	  /* calls that ask a server what it knows of a file */
 } host;
 
 int fstat(int fd, struct stat *st)
 {
 	const int ret = syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH);
 
+	host.asked++;
 	if (!ret && host.no_blocks)
 		st->st_blocks = 0;
 	return ret;
+}
+
+int statx(int dir_fd, const char *name, int flags, unsigned mask, struct statx *st)
+{
+	host.asked += !(flags & AT_STATX_DONT_SYNC);
+	return syscall(SYS_statx, dir_fd, name, flags, mask, st);
 }
 
 int fcntl(int fd, int command, ...)
@@ -185,6 +193,18 @@ static void test_the_target_is_locked(void **state)
 	close(fd);
 }
 
+/* Main asks, while the guest waits. */
+static void test_whether_its_file_has_vanished_is_asked_of_no_server(void **state)
+{
+	assert_int_equal(open_target(&source), 0);
+	host.asked = 0;
+	assert_false(blk_target_has_vanished(&target));
+	assert_int_equal(unlink(path), 0);
+	assert_true(blk_target_has_vanished(&target));
+	assert_int_equal(host.asked, 0);
+	block_backend_close(&target);
+}
+
 static void test_a_readonly_disks_target_is_one_as_well(void **state)
 {
 	struct block_backend from = source;
@@ -235,6 +255,8 @@ int main(void)
 		cmocka_unit_test_setup(test_data_that_comes_before_the_lock_is_data, setup),
 		cmocka_unit_test_setup(test_an_empty_image_that_is_in_use_is_left_alone, setup),
 		cmocka_unit_test_setup(test_the_target_is_locked, setup),
+		cmocka_unit_test_setup(test_whether_its_file_has_vanished_is_asked_of_no_server,
+				       setup),
 		cmocka_unit_test_setup(test_a_readonly_disks_target_is_one_as_well, setup),
 		cmocka_unit_test_setup(test_what_is_no_image_is_refused, setup),
 		cmocka_unit_test_setup(test_direct_io_is_had_as_the_disk_has_it, setup),

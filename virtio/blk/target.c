@@ -127,9 +127,11 @@ int blk_target_open(struct block_backend *target, const char *path,
 	return 0;
 }
 
+/* Of what the kernel knows: a server that does not answer must not hold up who asks. */
 bool blk_target_has_vanished(const struct block_backend *target)
 {
-	struct stat st;
+	struct statx st;
 
-	return !fstat(target->fd, &st) && !st.st_nlink;
+	return !statx(target->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &st) &&
+	       st.stx_mask & STATX_NLINK && !st.stx_nlink;
 }
