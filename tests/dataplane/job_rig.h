@@ -30,6 +30,8 @@ static struct {
 	_Atomic bool hang;    /* writes to it neither fail nor end */
 	_Atomic int watched;  /* another one, of which is counted: */
 	_Atomic int unsynced; /* writes since the last sync began */
+	_Atomic size_t align; /* of memory, that direct I/O wants; 0: none */
+	_Atomic int refused;  /* reads that had other memory */
 } host;
 
 static bool job_read(int fd, size_t len)
@@ -41,6 +43,8 @@ static bool io_fails(const struct iocb *iocb)
 {
 	const int op = iocb->aio_lio_opcode;
 
+	if (op == IO_CMD_PREAD && host.align && (uintptr_t)iocb->u.c.buf & (host.align - 1))
+		host.refused++;
 	if (op == IO_CMD_PREAD)
 		return job_read(iocb->aio_fildes, iocb->u.c.nbytes);
 	return op == IO_CMD_PWRITE && iocb->aio_fildes == host.fd && (host.writes || host.hang);

@@ -118,6 +118,27 @@ static void a_chunk_is_read_from_both_files_piece_by_piece(void **state)
 	}
 }
 
+/* Its pieces are in the buffer as they are in the chunk, which direct I/O need not like. */
+static void a_piece_whose_memory_is_not_aligned_is_a_workers(void **state)
+{
+	struct rig *rig = rig_new_stopped((struct rig_config){ .overlay = true });
+	struct rig_req r = rig_req(rig, 512);
+	uint8_t *base = image_of(rig->path), *then;
+	struct job *j;
+
+	rig->be.mem_align = 4096;
+	assert_int_equal(rig_start(rig), 0);
+	memset(rig_ptr(rig, r.data), 0xc3, 512);
+	for (uint64_t s = 0; s < 64; s += 4)
+		assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, s, 512), VIRTIO_BLK_S_OK);
+	host.align = 4096;
+	j = start_paused(rig, 0, &then);
+	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_DONE);
+	assert_int_equal(host.refused, 0);
+	assert_same_image(then, image_of(j->path));
+	end_all(NULL, j, base);
+}
+
 /* Not even of what is thrown away. */
 static void what_the_guest_changes_afterwards_is_not_in_it(void **state)
 {
@@ -188,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_commit_is_base_and_overlay_of_the_moment_it_began),
 		cmocka_unit_test(a_chunk_is_read_from_both_files_piece_by_piece),
+		cmocka_unit_test(a_piece_whose_memory_is_not_aligned_is_a_workers),
 		cmocka_unit_test(what_the_guest_changes_afterwards_is_not_in_it),
 		cmocka_unit_test(a_base_that_cannot_be_read_fails_the_job),
 		cmocka_unit_test(what_neither_file_holds_is_a_hole_in_the_copy),

@@ -89,10 +89,17 @@ static void to_aio(struct blk_job *job, struct blk_slot *slot)
 	job->batch[job->nbatch++] = iocb;
 }
 
+/* A piece begins where the guest's writes have cut a chunk, but direct I/O may want its memory aligned:
+ * a worker has some that is. */
+static bool is_aligned(const struct blk_job *job, const struct blk_slot *slot)
+{
+	return !(slot->at & (job->source->mem_align - 1));
+}
+
 static void read_part(struct blk_job *job, struct blk_slot *slot)
 {
 	choose_part(job, slot);
-	if (job->native)
+	if (job->native && is_aligned(job, slot))
 		to_aio(job, slot);
 	else
 		to_worker(job, slot);
