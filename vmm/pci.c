@@ -437,6 +437,16 @@ void pci_func_hide(struct pci_func *func)
 	pthread_mutex_unlock(&func->bus->lock);
 }
 
+bool pci_func_is_shown(struct pci_func *func)
+{
+	bool shown;
+
+	pthread_mutex_lock(&func->bus->lock);
+	shown = func->shown;
+	pthread_mutex_unlock(&func->bus->lock);
+	return shown;
+}
+
 void pci_bus_eject(struct pci_bus *pci, unsigned slot)
 {
 	struct pci_func *func;

@@ -118,6 +118,9 @@ void pci_func_show(struct pci_func *func);
  * still be inside an access. Any thread, but not in an access to the function itself. */
 void pci_func_hide(struct pci_func *func);
 
+/* Does the guest find it? Any thread. */
+bool pci_func_is_shown(struct pci_func *func);
+
 /* The guest gives up what is in `slot`, less than PCI_SLOTS, if anything is, and knows now that the
  * slot is empty. Any thread, as above. */
 void pci_bus_eject(struct pci_bus *pci, unsigned slot);

@@ -294,7 +294,9 @@ static void a_slot_taken_by_surprise_stays_empty_until_it_is_ejected(void **stat
 	struct rig *rig = rig_new();
 	struct thing *thing = thing_in(rig, 1);
 
+	assert_true(pci_func_is_shown(&thing->func));
 	assert_true(pci_func_surprise(&thing->func));
+	assert_false(pci_func_is_shown(&thing->func));
 	assert_false(pci_func_surprise(&thing->func));
 	assert_int_equal(config(rig, 1, PCI_VENDOR_ID), ABSENT);
 	assert_int_equal(pci_bus_remove(&thing->func), 0);

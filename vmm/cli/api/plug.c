@@ -112,7 +112,7 @@ void disks_add(struct api_request *req)
 struct removal {
 	struct api_request *req;
 	struct loop_timer patience;
-	const struct machine_disk *disk; /* is there until the patience or the removal ends */
+	struct machine_disk *disk; /* is there until the patience or the removal ends */
 };
 
 static void removed(void *opaque)
@@ -129,14 +129,15 @@ static void too_late(void *opaque)
 {
 	struct removal *removal = opaque;
 	struct api_request *req = removal->req;
-	const struct machine_disk *disk = removal->disk;
+	struct machine_disk *disk = removal->disk;
 
 	plug_forget_waiter(&req->ctx->machine->plug, removal);
-	if (disk->exit.state == DISK_DRAINS)
-		api_error(req, 504, "disk %s: is the guest's no more and waits for its storage",
+	/* What drains is hidden; what was taken away may wait for a vCPU inside before it drains. */
+	if (pci_func_is_shown(&disk->pci.func))
+		api_error(req, 504, "disk %s: the guest has been asked and has not given it up yet",
 			  disk->blk.dev.name);
 	else
-		api_error(req, 504, "disk %s: the guest has been asked and has not given it up yet",
+		api_error(req, 504, "disk %s: is the guest's no more and waits for its storage",
 			  disk->blk.dev.name);
 	free(removal);
 }
