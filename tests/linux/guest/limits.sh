@@ -7,8 +7,8 @@
 
 tracing=/sys/kernel/tracing
 
-# load DEPTH BYTES DISK ...: reads and writes at random, until unload
-load() {
+# keep_busy DEPTH BYTES DISK ...: reads and writes at random, until leave_alone
+keep_busy() {
 	depth=$1
 	bytes=$2
 	shift 2
@@ -32,7 +32,7 @@ loading() {
 	done
 }
 
-unload() {
+leave_alone() {
 	# shellcheck disable=SC2086 # a list of them
 	kill $loads
 	wait
@@ -140,18 +140,18 @@ choose_limit() {
 
 # at_depth DEPTH BYTES iops | bps
 at_depth() {
-	load "$1" "$2" vda
+	keep_busy "$1" "$2" vda
 	choose_limit vda
 	limit=$iops
 	[ "$3" = iops ] || limit=$((iops * bytes))
 	limit vda "$3=$limit"
 	expect_rate $iops "depth $1, $3=$limit, $2 bytes" vda
 	limit vda "$3=0"
-	unload
+	leave_alone
 }
 
 changed() {
-	load 32 65536 vda
+	keep_busy 32 65536 vda
 	choose_limit vda
 	for limit in $iops $((2 * iops)) $((iops / 2)) 0 $iops; do
 		limit vda "iops=$limit"
@@ -164,11 +164,11 @@ changed() {
 		fi
 	done
 	limit vda iops=0
-	unload
+	leave_alone
 }
 
 shared() {
-	load 32 4096 vdb vdc
+	keep_busy 32 4096 vdb vdc
 	choose_limit vdb
 	limit vdb iops=$iops
 	expect_rate $iops "a group of two" vdb vdc
@@ -176,7 +176,7 @@ shared() {
 	limit vdc iops=$((2 * iops))
 	expect_rate $((2 * iops)) "the group, changed by the other one" vdb vdc
 	limit vdc iops=0
-	unload
+	leave_alone
 }
 
 test_limits() {
