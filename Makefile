@@ -298,7 +298,7 @@ test:
 	@$(MAKE) build-tsan
 	@tests/run -t 60 tests/run-selftest $(tests) $(replays) -t 120 $(asan) $(tsan) \
 		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
-		-t 2400 $(labs) tests/sandbox/run $(faults) \
+		-t 3600 $(labs) tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
