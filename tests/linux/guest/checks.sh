@@ -348,7 +348,7 @@ test_pause() {
 	echo 1 >/proc/sys/kernel/watchdog_thresh
 	round=0
 	bad=0
-	until pressed || [ $bad -gt 0 ]; do
+	until [ "$(buttons)" -gt 0 ] || [ $bad -gt 0 ]; do
 		written vda $((round % 8)) 1 >/tmp/sum || bad=1
 		cp /tmp/sum "/tmp/sum.$((round % 8))"
 		round=$((round + 1))
