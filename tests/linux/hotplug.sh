@@ -240,7 +240,9 @@ hotplug_forced() {
 	guest_says
 	obeyed "its image can be used again" disk add "path=$dir/more.img"
 	holdings >"$dir/late"
-	is "descriptors, threads and memory are as before" "$(cat "$dir/late")" "$(cat "$dir/early")"
+	# Not memory: the heap may grow once. That it does not go on is for those with many rounds.
+	is "descriptors and threads are as before" "$(head -n 2 "$dir/late")" \
+		"$(head -n 2 "$dir/early")"
 	obeyed "end" quit
 	stopped
 	exited 0 quit
