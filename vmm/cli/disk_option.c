@@ -54,6 +54,11 @@ static int set_choice(const char *value, const char *const *names, int *out)
 	return -EINVAL;
 }
 
+int disk_on_error_parse(const char *name, int *on_error)
+{
+	return set_choice(name, disk_on_error_names, on_error);
+}
+
 static int set_readonly(struct disk_config *disk, const char *value)
 {
 	static const char *const names[] = { "off", "on", NULL };
@@ -103,7 +108,7 @@ static int set_aio(struct disk_config *disk, const char *value)
 
 static int set_on_error(struct disk_config *disk, const char *value)
 {
-	return set_choice(value, disk_on_error_names, &disk->on_error);
+	return disk_on_error_parse(value, &disk->on_error);
 }
 
 static int set_overlay(struct disk_config *disk, const char *value)

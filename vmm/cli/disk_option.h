@@ -36,6 +36,9 @@ int disk_option_check_control(const struct disk_config *disk, const char *contro
 /* By enum disk_on_error, then NULL. */
 extern const char *const disk_on_error_names[];
 
+/* 0, or -EINVAL: no name of these, and nothing is stored. */
+int disk_on_error_parse(const char *name, int *on_error);
+
 void disk_config_free(struct disk_config *disk);
 
 #endif

@@ -84,16 +84,6 @@ static void change_limits(struct change *change, struct machine_disk *disk,
 			tell(change, m->disk[i], post_limits);
 }
 
-/* Its index; -1: there is none of that name. */
-static int find_on_error(const char *name)
-{
-	int i = 0;
-
-	while (disk_on_error_names[i] && strcmp(disk_on_error_names[i], name))
-		i++;
-	return disk_on_error_names[i] ? i : -1;
-}
-
 static struct change *begin(struct api_request *req)
 {
 	const unsigned n = req->ctx->machine->ndisks + 1;
@@ -112,7 +102,7 @@ void disk_change(struct api_request *req)
 {
 	const json_t *wish = json_object_get(req->body, "limits");
 	const char *name = json_string_value(json_object_get(req->body, "on_error"));
-	const int on_error = name ? find_on_error(name) : 0;
+	int on_error = DISK_ON_ERROR_REPORT;
 	struct machine_disk *disk = disk_of(req);
 	struct throttle_limits limits;
 	struct change *change;
@@ -129,7 +119,7 @@ void disk_change(struct api_request *req)
 		api_error(req, 400, "limits: %s", why.text);
 		return;
 	}
-	if (on_error < 0) {
+	if (name && disk_on_error_parse(name, &on_error)) {
 		api_error(req, 400, "on_error '%s': allowed: report, stop, enospc", name);
 		return;
 	}
