@@ -107,7 +107,7 @@ static int add_each(struct machine *m, const struct kept *kept, struct error *er
 	struct error why;
 	int ret = 0;
 
-	for (unsigned i = 0; i < kept->n && i < KEPT_MAX && !ret; i++) {
+	for (unsigned i = 0; i < kept->n && !ret; i++) {
 		const struct kept_disk *disk = &kept->disk[i];
 
 		if (!is_late(m, disk))
@@ -126,12 +126,9 @@ struct held {
 
 static void hold(struct machine *m, const struct disk_config *config, struct held *held)
 {
-	bool limits = false;
 	struct error ignored; /* the disk's own attempt will say it */
 
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		limits |= config->limits.of[kind].rate != 0;
-	if (limits && config->group[0] &&
+	if (config->group[0] && throttle_limits_any(&config->limits) &&
 	    !throttle_group_join(&m->throttle, config->group, &config->limits,
 				 &held->group[held->n], &ignored))
 		held->n++;
@@ -147,10 +144,10 @@ static void hold_groups(struct machine *m, const struct kept *kept, struct held 
 	struct error ignored;
 
 	held->n = 0;
-	for (unsigned i = 0; i < kept->n && i < KEPT_MAX; i++)
+	for (unsigned i = 0; i < kept->n; i++)
 		if (!is_late(m, &kept->disk[i]))
 			hold(m, &m->opt->disk[kept->disk[i].option], held);
-	for (unsigned i = 0; i < kept->n && i < KEPT_MAX; i++) {
+	for (unsigned i = 0; i < kept->n; i++) {
 		if (!is_late(m, &kept->disk[i]) || parse_late(&kept->disk[i], &config, &ignored))
 			continue;
 		hold(m, &config, held);
@@ -172,10 +169,13 @@ static struct kept *copy(const struct kept *shared, struct error *err)
 {
 	struct kept *own = malloc(sizeof(*own));
 
-	if (own)
-		memcpy(own, shared, sizeof(*own));
-	else
+	if (!own) {
 		error_set(err, ENOMEM, "disks of the boot before");
+		return NULL;
+	}
+	memcpy(own, shared, sizeof(*own));
+	if (own->n > KEPT_MAX)
+		own->n = KEPT_MAX;
 	return own;
 }
 
