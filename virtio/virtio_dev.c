@@ -401,8 +401,7 @@ static void tell_of_change(struct virtio_dev *dev)
 int virtio_dev_try_change_config(struct virtio_dev *dev, unsigned off, const void *data,
 				 unsigned len)
 {
-	static const struct virtio_transport_ops none; /* yet */
-	const struct virtio_transport_ops *ops = dev->transport_ops ? dev->transport_ops : &none;
+	const struct virtio_transport_ops *ops = dev->transport_ops;
 	int ret = -EBUSY;
 
 	if (pthread_mutex_trylock(&dev->lock))

@@ -34,6 +34,9 @@ struct fake_machine {
 	char path[FAKE_DISKS][64];
 };
 
+/* A guest that has no driver: it is never interrupted. */
+static const struct virtio_transport_ops fake_transport;
+
 static inline int fake_disk(struct fake_machine *f, unsigned i)
 {
 	static const struct disk_config defaults = {
@@ -75,7 +78,10 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	if (throttle_group_join(&f->m.throttle, f->config[i].group, &f->config[i].limits,
 				&place.group, &err))
 		return -1;
-	return virtio_blk_init(&disk->blk, disk->config, &place, &err);
+	if (virtio_blk_init(&disk->blk, disk->config, &place, &err))
+		return -1;
+	disk->blk.dev.transport_ops = &fake_transport;
+	return 0;
 }
 
 /* Of the machine whose vCPUs run. */

@@ -321,8 +321,7 @@ static int check_kind(const struct copying *c, enum copying_kind kind, struct er
 	if (overlay)
 		return error_setx(err, ENOTSUP,
 				  "disk %s: no mirror of a disk with an overlay; commit writes "
-				  "what "
-				  "it is to a new image",
+				  "what it is to a new image",
 				  disk_of(c));
 	if (c->machine->opt->restart)
 		return error_setx(err, ENOTSUP,
