@@ -13,7 +13,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
@@ -24,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/entries.h"
 #include "tests/unit/fake_driver.h"
 #include "tests/unit/fake_kvm.h"
 #include "vmm/cli/clock.h"
@@ -53,18 +53,6 @@ struct plug_rig {
 	unsigned removed; /* calls */
 	atomic_bool stop;
 };
-
-static inline unsigned entries(const char *dir)
-{
-	DIR *d = opendir(dir);
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static inline unsigned descriptors(void)
 {

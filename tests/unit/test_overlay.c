@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tests/unit/entries.h"
 #include "virtio/blk/overlay.h"
 #include "virtio/blk/request.h"
 
@@ -313,18 +313,6 @@ static void reads_leave_no_mark(void **state)
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
-
-static unsigned entries(const char *dir)
-{
-	DIR *d = opendir(dir);
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static void its_file_has_no_name(void **state)
 {

@@ -278,22 +278,36 @@ static void slow_storage_leaves_the_guest_its_time(void **state)
 	assert_size(SMALL, SMALL);
 }
 
-/* What main takes for ended, the disk's thread may still have. */
-static void a_job_of_the_disks_thread_is_waited_for(void **state)
+static int start_slow_backup(struct error *err)
 {
 	const struct copying_wish wish = { .kind = COPYING_BACKUP,
 					   .target = target(),
 					   .speed = 65536 };
 	const struct copying_waiter nobody = { 0 };
+
+	return copying_start(&disk->copying, &loop, &wish, &nobody, err);
+}
+
+static struct copying *slow_backup(void)
+{
 	struct copying *c = &disk->copying;
 	struct error err;
 
-	unlink(wish.target);
+	unlink(target());
 	fake.opt.broker_fd = -1;
-	assert_int_equal(copying_start(c, &loop, &wish, &nobody, &err), 0);
+	assert_int_equal(start_slow_backup(&err), 0);
 	while (c->phase == COPYING_OPENS)
 		laps(1);
 	assert_int_equal(c->phase, COPYING_RUNS);
+	return c;
+}
+
+/* What main takes for ended, the disk's thread may still have. */
+static void a_job_of_the_disks_thread_is_waited_for(void **state)
+{
+	struct copying *c = slow_backup();
+	struct error err;
+
 	assert_int_equal(ask(SMALL), -EBUSY);
 	c->phase = COPYING_ENDED;
 	assert_int_equal(ask(SMALL), 0);
@@ -301,7 +315,7 @@ static void a_job_of_the_disks_thread_is_waited_for(void **state)
 	assert_int_equal(got.calls, 0);
 	assert_int_equal(r->state, RESIZING_TELLS_DISK);
 	assert_size(OLD, OLD);
-	assert_int_equal(copying_start(c, &loop, &wish, &nobody, &err), -EBUSY);
+	assert_int_equal(start_slow_backup(&err), -EBUSY);
 	assert_non_null(strstr(err.text, "resized"));
 	c->phase = COPYING_RUNS;
 	assert_int_equal(copying_cancel(c, &err), 0);
@@ -310,22 +324,13 @@ static void a_job_of_the_disks_thread_is_waited_for(void **state)
 	assert_size(SMALL, SMALL);
 	while (c->phase == COPYING_RUNS)
 		laps(1);
-	unlink(wish.target);
+	unlink(target());
 }
 
 static void a_job_that_does_not_end_ends_it(void **state)
 {
-	const struct copying_wish wish = { .kind = COPYING_BACKUP,
-					   .target = target(),
-					   .speed = 65536 };
-	const struct copying_waiter nobody = { 0 };
-	struct copying *c = &disk->copying;
-	struct error err;
+	struct copying *c = slow_backup();
 
-	unlink(wish.target);
-	assert_int_equal(copying_start(c, &loop, &wish, &nobody, &err), 0);
-	while (c->phase == COPYING_OPENS)
-		laps(1);
 	c->phase = COPYING_ENDED;
 	assert_int_equal(ask(LARGE), 0);
 	run_until(RESIZING_TELLS_DISK);
@@ -334,7 +339,7 @@ static void a_job_that_does_not_end_ends_it(void **state)
 	run_until(RESIZING_NOT);
 	assert_int_equal(got.ret, -EBUSY);
 	assert_size(OLD, LARGE);
-	unlink(wish.target);
+	unlink(target());
 }
 
 static void one_that_is_removed_ends_it(void **state)

@@ -563,6 +563,15 @@ test_hotplug_forced() {
 
 # ---- a disk that is copied meanwhile
 
+# verify_round SIZE: of verified writes to vda's first SIZE bytes, other ones in each $round
+verify_round() {
+	set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
+		--rw=randwrite --bsrange=4k-64k --size="$1" --verify=crc32c --do_verify=1 \
+		--verify_fatal=1 --randseed="$round"
+	/mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1 ||
+		echo "not ok - round $round: fio finds what it wrote"
+}
+
 # Verified writes to vda until a third disk comes.
 verified_rounds() {
 	mount -t ext4 -o ro /dev/vdb /mnt || return
@@ -571,11 +580,7 @@ verified_rounds() {
 	round=0
 	until [ -e /sys/block/vdc ]; do
 		round=$((round + 1))
-		set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
-			--rw=randwrite --bsrange=4k-64k --size=24M --verify=crc32c --do_verify=1 \
-			--verify_fatal=1 --randseed=$round
-		/mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1 ||
-			echo "not ok - round $round: fio finds what it wrote"
+		verify_round 24M
 		echo "ROUND $round"
 	done
 	echo "SUM $(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)"
@@ -644,11 +649,7 @@ at_work() {
 	round=0
 	while [ ! -e /tmp/stop ]; do
 		round=$((round + 1))
-		set -- --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 \
-			--rw=randwrite --bsrange=4k-64k --size=12M --verify=crc32c --do_verify=1 \
-			--verify_fatal=1 --randseed=$round
-		/mnt/ld.so --library-path /mnt/lib /mnt/fio "$@" >/tmp/fio 2>&1 ||
-			echo "not ok - round $round: fio finds what it wrote"
+		verify_round 12M
 	done
 	echo "# $round rounds of fio"
 }
