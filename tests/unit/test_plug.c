@@ -73,7 +73,16 @@ static void what_cannot_be_is_refused_and_leaves_nothing(void **state)
 	assert_int_equal(in(rig, HOTPLUG_INSERTED), 1u << 1);
 }
 
-/* With room for one more each time, until there is enough: at each of them something else fails. */
+static unsigned first_free(void)
+{
+	const int fd = dup(0);
+
+	assert_true(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+/* With room for one more each time, from none on: at each of them something else fails. */
 static void without_descriptors_there_is_no_disk_and_nothing_left(void **state)
 {
 	struct plug_rig *rig = *state;
@@ -84,7 +93,7 @@ static void without_descriptors_there_is_no_disk_and_nothing_left(void **state)
 
 	getrlimit(RLIMIT_NOFILE, &before);
 	few = before;
-	for (few.rlim_cur = fds - 2; few.rlim_cur < fds + 100; few.rlim_cur++) {
+	for (few.rlim_cur = first_free(); few.rlim_cur < fds + 100; few.rlim_cur++) {
 		const char *path = image(rig, "a.img");
 
 		setrlimit(RLIMIT_NOFILE, &few);
@@ -100,7 +109,7 @@ static void without_descriptors_there_is_no_disk_and_nothing_left(void **state)
 		assert_int_equal(config(rig, 1), ABSENT);
 	}
 	assert_int_equal(ret, 0);
-	assert_true(failed > 3);
+	assert_true(failed > 10);
 }
 
 /* 31 of them, with one thread each. */

@@ -83,10 +83,11 @@ void broker_init(struct broker *broker, int fd)
 	broker->last = (uint64_t)getpid() << 32;
 }
 
+/* One that this process has no room for is left out of the message. */
 static int take_fd(struct msghdr *msg)
 {
 	struct cmsghdr *head = CMSG_FIRSTHDR(msg);
-	int fd = -EPROTO;
+	int fd = msg->msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 
 	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(fd)))
 		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
