@@ -9,6 +9,7 @@
 
 #define MIB	  (1U << 20)
 #define PER_CHUNK (MIB / 512)
+#define BLOCK	  4096
 
 /* Our own fallocate(): what it was asked for, and by whom. */
 static struct {
@@ -20,7 +21,23 @@ static struct {
 	char thread[16];
 	int error;
 	bool hold;
+	off_t room;		    /* that the host has left */
+	bool has[RIG_SIZE / BLOCK]; /* where it gave some */
 } space = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+/* As ext4 does: it finds block after block, and keeps what it has when there are no more. */
+static int give_blocks(off_t offset, off_t len)
+{
+	for (off_t block = offset / BLOCK; block < (offset + len) / BLOCK; block++) {
+		if (space.has[block])
+			continue;
+		if (space.room < BLOCK)
+			return ENOSPC;
+		space.room -= BLOCK;
+		space.has[block] = true;
+	}
+	return 0;
+}
 
 static int make_space(int fd, off_t offset, off_t len)
 {
@@ -34,8 +51,8 @@ static int make_space(int fd, off_t offset, off_t len)
 	pthread_cond_broadcast(&space.changed);
 	while (space.hold)
 		pthread_cond_wait(&space.changed, &space.lock);
-	errno = space.error;
-	if (!space.error)
+	errno = space.error ? space.error : give_blocks(offset, len);
+	if (!errno)
 		ret = syscall(SYS_fallocate, fd, FALLOC_FL_KEEP_SIZE, offset, len);
 	pthread_mutex_unlock(&space.lock);
 	return ret;
@@ -79,6 +96,8 @@ static struct rig *overlay_rig(struct rig_config config)
 	struct rig *rig;
 
 	space.n = slow.writes = 0;
+	space.room = RIG_SIZE;
+	memset(space.has, 0, sizeof(space.has));
 	set_space(0, false);
 	config.overlay = true;
 	config.features |= F_RANGES;
@@ -132,18 +151,18 @@ static void a_worker_makes_space_once_for_a_chunk(void **state)
 	struct rig_req r = rig_req(rig, 2 * MIB);
 
 	write_at(rig, &r, PER_CHUNK + 8, 8);
-	assert_int_equal(asked(), 1);
-	assert_true(space.offset == MIB && space.len == MIB);
+	assert_int_equal(asked(), 2); /* from there to its end, and what is before */
+	assert_true(space.offset == MIB && space.len == 4096);
 	assert_string_equal(space.thread, "blk-test-w0");
 	assert_in_range(blocks_of(rig), PER_CHUNK, PER_CHUNK + 64);
 	write_at(rig, &r, PER_CHUNK, 8);
 	write_at(rig, &r, 2 * PER_CHUNK - 8, 8);
-	assert_int_equal(asked(), 1);
-	write_at(rig, &r, 2 * PER_CHUNK - 8, 16); /* across the end */
 	assert_int_equal(asked(), 2);
-	assert_true(space.offset == 2 * MIB);
+	write_at(rig, &r, 2 * PER_CHUNK - 8, 16); /* across the end */
+	assert_int_equal(asked(), 3);
+	assert_true(space.offset == 2 * MIB && space.len == MIB);
 	write_at(rig, &r, PER_CHUNK - 8, 2 * PER_CHUNK + 16); /* two chunks, and two are there */
-	assert_int_equal(asked(), 4);
+	assert_int_equal(asked(), 6);
 	rig_free(rig);
 }
 
@@ -202,6 +221,31 @@ static void no_space_ahead_is_no_error(void **state)
 	}
 }
 
+/* A full host has room for this much more and what is written, wherever that lies in its chunks. */
+static void check_room(uint64_t sector, uint32_t sectors, off_t more)
+{
+	struct rig *rig = overlay_rig((struct rig_config){ 0 });
+	struct rig_req r = rig_req(rig, 2 * MIB);
+
+	space.room = sectors * 512 + more;
+	write_at(rig, &r, sector, sectors);
+	for (uint64_t s = sector; s < sector + sectors; s += BLOCK / 512)
+		assert_true(space.has[s / (BLOCK / 512)]);
+	rig_free(rig);
+}
+
+static void what_is_written_gets_the_last_blocks(void **state)
+{
+	for (off_t more = 0; more < MIB; more += MIB / 4) {
+		check_room(0, 8, more);
+		check_room(PER_CHUNK + 8, 8, more);
+		check_room(2 * PER_CHUNK - 8, 8, more);
+		check_room(RIG_SECTORS - 8, 8, more);
+		check_room(2 * PER_CHUNK - 8, 16, 0);
+		check_room(PER_CHUNK - 8, 2 * PER_CHUNK + 8, more);
+	}
+}
+
 /* What a discard gave back is not taken again before it is needed: of a part, only what is written. */
 static void a_discard_gives_it_back(void **state)
 {
@@ -222,8 +266,8 @@ static void a_discard_gives_it_back(void **state)
 		write_at(rig, &r, 0, 8);
 		assert_int_equal(asked(), 2);
 		write_at(rig, &r, 2 * PER_CHUNK - 8, 8);
-		assert_int_equal(asked(), 3);
-		assert_true(space.offset == MIB);
+		assert_int_equal(asked(), 4);
+		assert_true(space.offset == MIB && space.len == MIB - 4096);
 		rig_free(rig);
 	}
 }
@@ -277,6 +321,7 @@ int main(void)
 		cmocka_unit_test(the_last_chunk_ends_with_the_disk),
 		cmocka_unit_test(nothing_but_the_write_waits_for_space),
 		cmocka_unit_test(no_space_ahead_is_no_error),
+		cmocka_unit_test(what_is_written_gets_the_last_blocks),
 		cmocka_unit_test(a_discard_gives_it_back),
 		cmocka_unit_test(none_is_made_where_nothing_would_wait),
 		cmocka_unit_test(many_writes_share_what_is_made),

@@ -5,7 +5,11 @@
  * to a worker first, which asks the host for blocks for all of that chunk, and then to the engine.
  *
  * Failing is no error here: the write that follows hears of a full file system itself, or of none,
- * if there is room for what it brings.
+ * if there is room for what it brings. That comes first, because some file systems (ext4) keep the
+ * blocks that they had found by the time they ran out:
+ *
+ *	chunks	|......ww|ww......|
+ *	asked	   3   1     2
  *
  * Memory ordering: a bit is a hint about the file, not about memory, so relaxed accesses do. The
  * disk's thread finds the bit of a request that comes back from a worker set, for blk_pool_reap()
@@ -34,26 +38,38 @@ bool blk_overlay_has_space(const struct blk_overlay *ov, uint64_t offset, uint64
 	return true;
 }
 
-static void ask_host(const struct blk_overlay *ov, int fd, uint64_t chunk)
+/* False: the host has not all of it. */
+static bool ask_host(int fd, uint64_t from, uint64_t to)
 {
-	const uint64_t left = ov->size - chunk * CHUNK;
 	int ret;
 
 	do {
-		ret = fallocate(fd, FALLOC_FL_KEEP_SIZE, chunk * CHUNK,
-				left < CHUNK ? left : CHUNK);
+		ret = fallocate(fd, FALLOC_FL_KEEP_SIZE, from, to - from);
 	} while (ret && errno == EINTR);
+	return !ret;
+}
+
+static uint64_t chunk_end(const struct blk_overlay *ov, uint64_t chunk)
+{
+	const uint64_t end = (chunk + 1) * CHUNK;
+
+	return end < ov->size ? end : ov->size;
 }
 
 void blk_overlay_make_space(struct blk_overlay *ov, int fd, uint64_t offset, uint64_t len)
 {
-	for (uint64_t chunk = offset / CHUNK; chunk <= (offset + len - 1) / CHUNK; chunk++) {
-		if (has_space(ov, chunk))
-			continue;
-		ask_host(ov, fd, chunk);
+	const uint64_t first = offset / CHUNK, last = (offset + len - 1) / CHUNK;
+	bool before = offset % CHUNK && !has_space(ov, first);
+
+	for (uint64_t chunk = first; chunk <= last; chunk++)
+		if (!has_space(ov, chunk) &&
+		    !ask_host(fd, chunk == first ? offset : chunk * CHUNK, chunk_end(ov, chunk)))
+			before = false;
+	if (before)
+		ask_host(fd, first * CHUNK, offset);
+	for (uint64_t chunk = first; chunk <= last; chunk++)
 		atomic_fetch_or_explicit(&ov->space[chunk / 64], 1ULL << chunk % 64,
 					 memory_order_relaxed);
-	}
 }
 
 void blk_overlay_gives_space(struct blk_overlay *ov, uint64_t offset, uint64_t len)
