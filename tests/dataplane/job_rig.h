@@ -14,11 +14,12 @@
 
 #include "tests/dataplane/driver.h"
 #include "tests/dataplane/rig.h"
-#include "virtio/blk/job.h"
+#include "virtio/blk/job_priv.h"
 #include "virtio/blk/target.h"
 
-#define CHUNK (1U << BLK_CHUNK_MIN_SHIFT)
-#define MB    (1ULL << 20)
+#define CHUNK	(1U << BLK_CHUNK_MIN_SHIFT)
+#define MB	(1ULL << 20)
+#define HOUR_NS 3600000000000ULL
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
@@ -27,6 +28,7 @@ static struct {
 	_Atomic int writes;   /* errno of writes to it */
 	_Atomic int reads;    /* of a whole chunk's reads from it, which are the job's */
 	_Atomic int syncs;    /* and of syncs */
+	_Atomic int begun;    /* reads of a whole chunk by Linux AIO: the job's, of any file */
 	_Atomic bool hang;    /* writes to it neither fail nor end */
 	_Atomic int watched;  /* another one, of which is counted: */
 	_Atomic int unsynced; /* writes since the last sync began */
@@ -45,6 +47,7 @@ static bool io_fails(const struct iocb *iocb)
 
 	if (op == IO_CMD_PREAD && host.align && (uintptr_t)iocb->u.c.buf & (host.align - 1))
 		host.refused++;
+	host.begun += op == IO_CMD_PREAD && iocb->u.c.nbytes == CHUNK;
 	if (op == IO_CMD_PREAD)
 		return job_read(iocb->aio_fildes, iocb->u.c.nbytes);
 	return op == IO_CMD_PWRITE && iocb->aio_fildes == host.fd && (host.writes || host.hang);
@@ -157,6 +160,8 @@ static inline void job_create(struct job *j, enum blk_copy_mode mode, uint64_t s
 	config.notify_fd = j->notify_fd;
 	if (blk_job_create(&j->job, &config, &err))
 		fail_msg("%s", err.text);
+	assert_int_equal(j->job->hold_max_ns, BLK_JOB_HOLD_MAX_NS);
+	j->job->hold_max_ns = HOUR_NS; /* how slow this host is, is nobody's fault */
 }
 
 /* All but the start. */

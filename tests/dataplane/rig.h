@@ -33,7 +33,7 @@
 #define RIG_QUEUES  4
 #define RIG_SIZE    (4ULL << 20) /* of the image */
 #define RIG_SECTORS (RIG_SIZE / 512)
-#define RIG_WAIT_MS 10000 /* whatever takes longer never comes */
+#define RIG_WAIT_MS 30000 /* whatever takes longer never comes */
 #define F_EVENT	    (1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define F_INDIRECT  (1ULL << VIRTIO_RING_F_INDIRECT_DESC)
 #define F_RANGES    (1ULL << VIRTIO_BLK_F_DISCARD | 1ULL << VIRTIO_BLK_F_WRITE_ZEROES)

@@ -3,7 +3,6 @@
  * happens to it, the guest does not notice. */
 #include "tests/dataplane/job_rig.h"
 #include "virtio/blk/dataplane_priv.h"
-#include "virtio/blk/job_priv.h"
 
 /* ---- to the end ------------------------------------------------------------------------------ */
 
@@ -116,12 +115,13 @@ static void the_limit_holds(void **state)
 	end_idle(j);
 }
 
-/* One chunk is under way when it is slowed down to days, and one more has the credit of a new limit. */
+/* What is under way goes on when it is slowed down to days, and one more has the credit of a new limit. */
 static void another_speed_holds_at_once(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct job *j = job_start(rig, BLK_COPY_MIRROR, 1);
 	uint64_t before;
+	int begun;
 
 	assert_int_equal(job_speed(j, MB), 0);
 	before = copied(j);
@@ -130,9 +130,9 @@ static void another_speed_holds_at_once(void **state)
 		usleep(1000);
 	}
 	assert_int_equal(job_speed(j, 1), 0);
-	before = copied(j);
+	begun = host.begun;
 	usleep(500000);
-	assert_true(copied(j) <= before + 2 * CHUNK);
+	assert_true(host.begun <= begun + 1);
 	assert_int_equal(job_speed(j, 0), 0);
 	assert_int_equal(job_wait(j, BLK_JOB_READY), BLK_JOB_READY);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
@@ -319,11 +319,12 @@ static void a_target_that_hangs_while_the_guest_is_held_lets_it_go(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){ 0 });
 	struct busy *b = busy_new(rig, 8);
-	struct job *j = job_start(rig, BLK_COPY_MIRROR, 0);
+	struct job *j = job_new(rig, BLK_COPY_MIRROR, 0);
 	struct rig_req r;
 
-	job_wait(j, BLK_JOB_READY);
 	busy_end(b);
+	j->job->hold_max_ns = BLK_JOB_HOLD_MAX_NS;
+	job_begin(j);
 	wait_copied(j); /* or what hangs had all workers, and there were none for a sync */
 	host.fd = j->be.fd;
 	host.hang = true;
@@ -333,7 +334,7 @@ static void a_target_that_hangs_while_the_guest_is_held_lets_it_go(void **state)
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
 	b->stop = false;
 	assert_int_equal(pthread_create(&b->thread, NULL, stay_busy, b), 0);
-	for (unsigned ms = 0; !job_error(j) && ms < 6 * RIG_WAIT_MS; ms++)
+	for (unsigned ms = 0; !job_error(j) && ms < 2 * RIG_WAIT_MS; ms++)
 		usleep(1000);
 	assert_int_equal(job_error(j), ETIMEDOUT);
 	busy_rounds(b, 2);
@@ -354,13 +355,17 @@ static enum blk_job_state reach(struct rig *rig, struct job *j, enum blk_job_sta
 	return state == BLK_JOB_HELD ? job_wait(j, state) : state;
 }
 
+/* A guest may write faster than is copied, and nothing slows it down before READY. */
 static void cancelled_in(enum blk_job_state state)
 {
+	const bool early = state != BLK_JOB_READY;
 	struct rig *rig = rig_new((struct rig_config){ 0 });
-	struct busy *b = busy_new(rig, 32);
-	struct job *j = job_start(rig, BLK_COPY_MIRROR, state == BLK_JOB_COPYING ? MB : 0);
+	struct busy *b = early ? busy_new(rig, 32) : NULL;
+	struct job *j = job_start(rig, BLK_COPY_MIRROR, state == BLK_JOB_COPYING ? 1 : 0);
 
 	reach(rig, j, state);
+	if (!early)
+		b = busy_new(rig, 32);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_CANCEL), 0);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_CANCELLED);
 	end_busy(b, j, rig->path);
@@ -376,7 +381,7 @@ static void the_end_of_the_disk_cancels_it(void **state)
 {
 	for (enum blk_job_state s = BLK_JOB_COPYING; s <= BLK_JOB_HELD; s++) {
 		struct rig *rig = rig_new((struct rig_config){ 0 });
-		struct job *j = job_start(rig, BLK_COPY_MIRROR, s == BLK_JOB_COPYING ? MB : 0);
+		struct job *j = job_start(rig, BLK_COPY_MIRROR, s == BLK_JOB_COPYING ? 1 : 0);
 
 		reach(rig, j, s);
 		assert_int_equal(blk_dataplane_stop(rig->dp, RIG_WAIT_MS), 0);

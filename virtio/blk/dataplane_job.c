@@ -356,11 +356,11 @@ static void finish_mirror(struct blk_dataplane *dp)
 {
 	struct blk_job *job = dp->job;
 
-	if (dataplane_now() - job->held_at > BLK_JOB_HOLD_MAX_NS) {
+	if (dataplane_now() - job->held_at > job->hold_max_ns) {
 		fail(dp, -ETIMEDOUT, false);
 		return;
 	}
-	job_wake_at(job, job->held_at + BLK_JOB_HOLD_MAX_NS + 1);
+	job_wake_at(job, job->held_at + job->hold_max_ns + 1);
 	if (!dataplane_drained(dp) || !blk_copy_is_done(&job->copy) || job->syncing)
 		return;
 	if (job->synced)

@@ -19,7 +19,7 @@
 #define BLK_JOB_WORKERS 4
 /* Chunks left when a mirror counts as ready, and when the guest's I/O is held for the last of them. */
 #define BLK_JOB_FEW 16
-/* The guest's I/O is held no longer than that by a target that does not answer. */
+/* The guest's I/O is held no longer than that for a target that does not answer. */
 #define BLK_JOB_HOLD_MAX_NS 5000000000ULL
 
 enum blk_slot_phase { SLOT_FREE, SLOT_READ, SLOT_WRITE };
@@ -62,7 +62,8 @@ struct blk_job {
 	bool presynced; /* what was copied before the hold is durable */
 	bool synced;	/* all is: source and target are the same disk */
 	uint64_t held_at;
-	int64_t credit; /* COMPLETING: half chunks that the guest may mark anew */
+	uint64_t hold_max_ns; /* BLK_JOB_HOLD_MAX_NS; a test may have more patience */
+	int64_t credit;	      /* COMPLETING: half chunks that the guest may mark anew */
 	enum blk_job_state
 		outcome; /* COPYING: goes on; an end: comes to it when nothing is in flight */
 	bool claimed;	 /* the next chunk has its time, `may_begin` */
