@@ -9,8 +9,6 @@
  */
 #include "devices/legacy.h"
 
-#include <time.h>
-
 #include "vmm/x86/layout.h"
 
 #define CMOS_PORTS	2
@@ -37,13 +35,35 @@ static uint8_t bcd(int value)
 	return value / 10 << 4 | value % 10;
 }
 
+/*
+ * gmtime_r() reads the host's time zone first, a file that no vCPU's thread may open. Years begin
+ * in March here, so that a leap day is a year's last one; 719468 days before 1970 began the year 0,
+ * the first of 400 that the calendar repeats.
+ */
+void cmos_date(time_t now, struct tm *tm)
+{
+	const unsigned long days = now / 86400, second = now % 86400, all = days + 719468;
+	const unsigned long day = all % 146097; /* of 400 years */
+	const unsigned long year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	const unsigned long yday = day - (365 * year + year / 4 - year / 100);
+	const unsigned long month = (5 * yday + 2) / 153; /* 0 is March */
+
+	tm->tm_sec = second % 60;
+	tm->tm_min = second / 60 % 60;
+	tm->tm_hour = second / 3600;
+	tm->tm_wday = (days + 4) % 7;
+	tm->tm_mday = yday - (153 * month + 2) / 5 + 1;
+	tm->tm_mon = (month + 2) % 12;
+	tm->tm_year = all / 146097 * 400 + year + (month >= 10) - 1900;
+}
+
 static uint8_t read_clock(uint8_t reg)
 {
-	const time_t now = time(NULL);
+	struct timespec now;
 	struct tm tm;
 
-	if (!gmtime_r(&now, &tm))
-		return 0;
+	clock_gettime(CLOCK_REALTIME, &now);
+	cmos_date(now.tv_sec < 0 ? 0 : now.tv_sec, &tm);
 	switch (reg) {
 	case CMOS_SECONDS:
 		return bcd(tm.tm_sec);

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "vmm/bus.h"
 #include "vmm/vm.h"
@@ -28,6 +29,8 @@ struct cmos {
 /* Main. What they are given outlives the bus. */
 int i8042_init(struct i8042 *kbd, struct vm *vm, struct error *err);
 int cmos_init(struct cmos *cmos, struct vm *vm, struct error *err);
+/* The date in UTC of a time since 1970, without yday, and without a system call. */
+void cmos_date(time_t now, struct tm *tm);
 int pvpanic_init(struct vm *vm, struct error *err);
 int debug_exit_init(struct vm *vm, uint16_t port, struct error *err);
 

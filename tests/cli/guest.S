@@ -12,6 +12,7 @@
  *	s  write serial bytes for ever, then power off once 0x30000 are out
  *	e  echo serial input until 'q', then power off
  *	b  print 'b', then reset; a second boot does the same
+ *	c  read all of the CMOS, the clock included, then power off
  */
 #define COM1	   0x3f8
 #define LSR_READY  0x01
@@ -60,6 +61,8 @@ _start:
 	je	echo
 	cmpb	$'b', %al
 	je	boot
+	cmpb	$'c', %al
+	je	clock
 loop:	jmp	loop
 
 poweroff:
@@ -72,6 +75,14 @@ acpi_reset:
 	movb	$1, %al
 	outb	%al, %dx
 	jmp	loop
+clock:
+	xorl	%ecx, %ecx
+1:	movb	%cl, %al
+	outb	%al, $0x70
+	inb	$0x71, %al
+	incb	%cl
+	jns	1b
+	jmp	poweroff
 boot:
 	movw	$COM1, %dx
 	outb	%al, %dx

@@ -211,6 +211,23 @@ static void cmos_tells_the_hosts_time(void **state)
 	assert_int_equal(from_bcd(cmos(f, 0x06)), gmtime(&first)->tm_wday + 1);
 }
 
+/* Every day to the end of 2403, at another second each. */
+static void cmos_knows_the_calendar(void **state)
+{
+	(void)state;
+	for (time_t now = 0; now < 86400L * 158500; now += 86400 + 61) {
+		struct tm tm = { 0 }, want;
+
+		cmos_date(now, &tm);
+		gmtime_r(&now, &want);
+		if (tm.tm_year != want.tm_year || tm.tm_mon != want.tm_mon ||
+		    tm.tm_mday != want.tm_mday || tm.tm_wday != want.tm_wday ||
+		    tm.tm_hour != want.tm_hour || tm.tm_min != want.tm_min ||
+		    tm.tm_sec != want.tm_sec)
+			fail_msg("at %ld: %d-%d-%d", now, tm.tm_year, tm.tm_mon, tm.tm_mday);
+	}
+}
+
 static void cmos_is_bcd_24h_valid_and_never_busy(void **state)
 {
 	struct fixture *f = *state;
@@ -365,6 +382,7 @@ int main(void)
 		TEST(i8042_endless_drain_ends),
 		TEST(i8042_leaves_the_pits_port_alone),
 		TEST(cmos_tells_the_hosts_time),
+		TEST(cmos_knows_the_calendar),
 		TEST(cmos_is_bcd_24h_valid_and_never_busy),
 		TEST(cmos_is_not_written),
 		TEST(pvpanic_notes_a_panic_and_goes_on),

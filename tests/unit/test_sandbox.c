@@ -27,9 +27,12 @@
 
 #include <cmocka.h>
 
+#include "devices/legacy.h"
 #include "vmm/cli/result.h"
 #include "vmm/cli/roles.h"
 #include "vmm/cli/violation.h"
+#include "vmm/vm.h"
+#include "vmm/x86/layout.h"
 
 #define LET_THROUGH 99
 #define NO_SANDBOX  77
@@ -212,6 +215,34 @@ static void what_a_role_may_not_ends_it_with_one_line(void **state)
 				check(&attempts[i], role);
 }
 
+/* A vCPU's thread reads the clock for its guest: the first read of a process, as it is there. */
+static void read_clock(void)
+{
+	static struct vm vm;
+	static struct cmos cmos;
+
+	if (cmos_init(&cmos, &vm, NULL))
+		_exit(1);
+	for (uint8_t reg = 0; reg < 0x80; reg++) {
+		uint8_t value;
+
+		bus_write(&vm.pio, X86_PORT_CMOS, &reg, 1);
+		bus_read(&vm.pio, X86_PORT_CMOS + 1, &value, 1);
+	}
+}
+
+static void a_guest_may_read_the_clock(void **state)
+{
+	struct child c = { .fn = read_clock };
+	char text[256];
+	int status;
+
+	skip_without(state);
+	status = run(&c, ROLE_VCPU, true, text, sizeof(text));
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != LET_THROUGH)
+		fail_msg("wait status %#x: %s", status, text);
+}
+
 /* ---- the parent of all boots ------------------------------------------------------------------- */
 
 static void child_of_parent(struct child *c, bool boots)
@@ -381,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_role_may_not_ends_it_with_one_line),
+		cmocka_unit_test(a_guest_may_read_the_clock),
 		cmocka_unit_test(a_parent_forbids_what_no_boot_needs),
 		cmocka_unit_test(files_cannot_be_reached_by_name),
 		cmocka_unit_test(neither_ports_nor_other_processes_can_be_reached),
