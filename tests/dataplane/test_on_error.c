@@ -287,6 +287,33 @@ static void a_durable_write_after_a_lost_sync_is_reported(void **state)
 	rig_free(rig);
 }
 
+/* The write itself was the sync that told of lost pages: main hears of it, and no resume is in vain. */
+static void a_durable_write_that_lost_pages_is_reported(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .aio = DISK_AIO_THREADS,
+						       .cache = DISK_CACHE_WRITEBACK,
+						       .writethrough = true,
+						       .on_error = DISK_ON_ERROR_STOP });
+	const struct blk_stats *stats = blk_dataplane_stats(rig->dp);
+	struct rig_req r = rig_req(rig, 4096);
+
+	fault.blocking = ENOSPC; /* loses none */
+	queue(rig, &r, VIRTIO_BLK_T_OUT, 8, 1);
+	wait_stopped(rig, ENOSPC);
+	fault.blocking = 0;
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	assert_ends(rig, &r, 1, VIRTIO_BLK_S_OK, 1);
+	assert_int_equal(atomic_load(&stats->sync_errno), 0);
+	fault.blocking = EIO;
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 8, 4096), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(atomic_load(&stats->sync_errno), EIO);
+	fault.blocking = 0;
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 8, 4096), VIRTIO_BLK_S_IOERR);
+	assert_stopped_no_more(rig);
+	assert_int_equal(rig_stat(&stats->stops), 1);
+	rig_free(rig);
+}
+
 static void a_pause_keeps_what_failed(void **state)
 {
 	struct rig *rig = new_rig(false, DISK_ON_ERROR_STOP);
@@ -445,6 +472,7 @@ int main(void)
 		TEST(other_errors_are_reported),
 		TEST(flushes_and_refused_requests_are_reported),
 		TEST(a_durable_write_after_a_lost_sync_is_reported),
+		TEST(a_durable_write_that_lost_pages_is_reported),
 		TEST(a_pause_keeps_what_failed),
 		TEST(a_reset_drops_what_failed),
 		TEST(a_stopped_disk_can_be_ended),

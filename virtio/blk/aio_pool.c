@@ -115,11 +115,13 @@ static const struct block_backend *file_of(const struct blk_pool *pool,
 /* Asks the host to make data of its page cache durable. Direct I/O leaves none there. */
 static bool syncs(const struct blk_pool *pool, const struct blk_request *req)
 {
-	if (file_of(pool, req)->direct)
-		return false;
-	if (req->op == BLK_OP_FLUSH)
-		return true;
-	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
+	return !file_of(pool, req)->direct && blk_request_promises(req);
+}
+
+/* A WRITE that found no space, or too large a file, has lost nothing. */
+bool blk_pool_lost(const struct blk_pool *pool, const struct blk_request *req, int error)
+{
+	return error && syncs(pool, req) && (req->op == BLK_OP_FLUSH || error == -EIO);
 }
 
 /*
@@ -135,8 +137,7 @@ static int execute_sync(struct blk_pool *pool, struct blk_request *req, void *bo
 	pthread_mutex_lock(&pool->sync_lock);
 	if (!pool->sync_failed)
 		ret = blk_blocking_execute(req, pool->be, bounce);
-	/* A WRITE that found no space, or too large a file, has lost nothing. */
-	if (ret && (req->op == BLK_OP_FLUSH || ret == -EIO))
+	if (blk_pool_lost(pool, req, ret))
 		pool->sync_failed = true;
 	pthread_mutex_unlock(&pool->sync_lock);
 	return ret;

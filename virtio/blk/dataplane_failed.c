@@ -64,6 +64,9 @@ static bool is_stopper(const struct blk_dataplane *dp, const struct blk_request 
 {
 	if (req->op != BLK_OP_READ && req->op != BLK_OP_WRITE)
 		return false;
+	/* It would fail again for ever, and has perhaps just said what else is lost; see go(). */
+	if (blk_request_promises(req) && dataplane_has_lost(dp))
+		return false;
 	switch (dp->on_error) {
 	case DISK_ON_ERROR_STOP:
 		return true;

@@ -92,14 +92,6 @@ static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 	complete(dp, req, VIRTIO_BLK_S_OK);
 }
 
-/* Promises durability for more than its own data, or for that. */
-static bool promises(const struct blk_request *req)
-{
-	if (req->op == BLK_OP_FLUSH)
-		return true;
-	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
-}
-
 /* True when the READ, or this part of it, is done; else what is left goes to a worker. */
 static bool read_cached(struct blk_dataplane *dp, struct blk_request *req)
 {
@@ -182,13 +174,12 @@ static void end_flush(struct blk_dataplane *dp, struct blk_request *req, int err
 /* The engine's last word on a request. */
 static void executed(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
-	if (req->op != BLK_OP_FLUSH) {
-		finish(dp, req, error);
-		return;
-	}
-	if (error)
+	if (req->op == BLK_OP_FLUSH ? error : blk_pool_lost(&dp->pool, req, error))
 		dataplane_sync_failed(dp, error);
-	end_flush(dp, req, error);
+	if (req->op == BLK_OP_FLUSH)
+		end_flush(dp, req, error);
+	else
+		finish(dp, req, error);
 }
 
 /* What a request promises is decided when it goes: it may have waited for long. One that cannot keep
@@ -196,7 +187,7 @@ static void executed(struct blk_dataplane *dp, struct blk_request *req, int erro
 static void go(struct blk_dataplane *dp, struct blk_request *req)
 {
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
-	if (promises(req) && dataplane_has_lost(dp))
+	if (blk_request_promises(req) && dataplane_has_lost(dp))
 		fail(dp, req, -EIO);
 	else if (req->op != BLK_OP_FLUSH || dataplane_flush_may_go(dp, req))
 		dispatch(dp, req);

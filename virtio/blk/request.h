@@ -102,6 +102,14 @@ struct blk_request {
 	struct iovec inline_iov[BLK_INLINE_IOV];
 };
 
+/* Promises durability for more than its own data, or for that. */
+static inline bool blk_request_promises(const struct blk_request *req)
+{
+	if (req->op == BLK_OP_FLUSH)
+		return true;
+	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
+}
+
 /* What requests of one disk are held against. Changes only while it is drained, but for a size that
  * grows. */
 struct blk_limits {
