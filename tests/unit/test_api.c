@@ -580,6 +580,27 @@ static void test_who_is_idle_longest_makes_room(void **state)
 	drop(fd, API_MAX_CLIENTS);
 }
 
+/* All of them came too fast to count as idle, and none goes by itself. */
+static void test_silent_clients_make_room_in_the_end(void **state)
+{
+	int fd[PLACES], more;
+
+	for (unsigned i = 0; i < PLACES; i++)
+		fd[i] = dial();
+	laps(PLACES);
+	more = dial();
+	say(more, "PUT /nothing HTTP/1.1\r\n\r\n");
+	assert_string_equal(hear(more), "");
+	assert_true(server->retry.armed);
+	for (unsigned i = 0; i < PLACES; i++)
+		server->client[i].since -= 5000;
+	loop_timer_set(&loop, &server->retry, clock_ms());
+	begins(hear(more), "HTTP/1.1 204");
+	assert_true(server->nclients <= API_MAX_CLIENTS);
+	close(more);
+	drop(fd, PLACES);
+}
+
 static void test_requests_that_take_time_are_counted(void **state)
 {
 	struct api_request *all[API_MAX_PENDING];
@@ -662,6 +683,7 @@ int main(void)
 		TEST(test_who_never_reads_is_dropped),
 		TEST(test_too_many_busy_clients_are_told_so),
 		TEST(test_who_is_idle_longest_makes_room),
+		TEST(test_silent_clients_make_room_in_the_end),
 		TEST(test_requests_that_take_time_are_counted),
 		TEST(test_the_end_of_the_vm_answers_all),
 		TEST(test_any_bytes_are_text),

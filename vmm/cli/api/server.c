@@ -44,32 +44,31 @@ static struct api_client *free_place(struct api_server *s)
 	return NULL;
 }
 
-/* Somebody's end of a connection, or the listener itself, becomes ready when there is room. */
 static void listen_again(void *opaque)
 {
 	((struct api_server *)opaque)->listener.events = POLLIN;
 }
 
+/* The listener stays readable, and main must not spin. Until somebody goes, or for a while: nobody
+ * tells us when the host has a descriptor again, or when a client counts as idle. */
 static void stop_listening(struct api_server *s)
 {
 	s->listener.events = 0;
+	loop_timer_set(s->ctx.loop, &s->retry, clock_ms() + RETRY_MS);
 }
 
 void server_has_room(struct api_server *server)
 {
 	server->nclients--;
-	if (!server->retry.armed)
-		listen_again(server);
+	listen_again(server);
 }
 
+/* Newcomers were too many at first, and all may be idle by now: more than one may have to go. */
 static void make_room(struct api_server *s)
 {
 	struct api_client *idle;
 
-	if (s->nclients < API_MAX_CLIENTS)
-		return;
-	idle = longest_idle(s);
-	if (idle)
+	while (s->nclients >= API_MAX_CLIENTS && (idle = longest_idle(s)))
 		client_drop(idle);
 }
 
@@ -97,13 +96,10 @@ static void accept_one(void *opaque, short revents)
 		return;
 	}
 	fd = accept4(s->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd >= 0) {
+	if (fd >= 0)
 		welcome(s, fd);
-	} else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-		/* No descriptor, no memory: it stays readable, and main must not spin. */
-		stop_listening(s);
-		loop_timer_set(s->ctx.loop, &s->retry, clock_ms() + RETRY_MS);
-	}
+	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		stop_listening(s); /* no descriptor, no memory */
 }
 
 struct api_server *api_open(int fd, const struct api_context *ctx, struct error *err)

@@ -14,7 +14,7 @@
 struct api_server {
 	struct api_context ctx;
 	struct loop_watch listener;
-	struct loop_timer retry; /* the host had no descriptor for us */
+	struct loop_timer retry; /* to listen again */
 	struct api_client client[API_MAX_CLIENTS + API_SURPLUS];
 	unsigned nclients;
 	struct api_request *pending;
