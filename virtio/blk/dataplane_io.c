@@ -122,8 +122,8 @@ static bool suits_native(const struct blk_dataplane *dp, const struct blk_reques
 	}
 }
 
-/* Gives a request, or what is left of one, to the engine that can do it. */
-static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
+/* For what Linux AIO does not get as it came. */
+static void dispatch_otherwise(struct blk_dataplane *dp, struct blk_request *req)
 {
 	do {
 		if (dp->overlay)
@@ -139,6 +139,16 @@ static void dispatch(struct blk_dataplane *dp, struct blk_request *req)
 	} while (blk_request_next_part(req));
 	dp->now_ns = 0; /* a copy takes as long as many a disk */
 	finish(dp, req, 0);
+}
+
+/* Gives a request, or what is left of one, to the engine that can do it. (`inline`, here and below:
+ * the compiler would not by itself, and that is some 20 instructions of 1500 per request.) */
+static inline void dispatch(struct blk_dataplane *dp, struct blk_request *req)
+{
+	if (!dp->overlay && suits_native(dp, req))
+		blk_aio_queue(&dp->aio, req);
+	else
+		dispatch_otherwise(dp, req);
 }
 
 /*
@@ -184,7 +194,7 @@ static void executed(struct blk_dataplane *dp, struct blk_request *req, int erro
 
 /* What a request promises is decided when it goes: it may have waited for long. One that cannot keep
  * its promise could not at a second try either, whatever on-error= says. */
-static void go(struct blk_dataplane *dp, struct blk_request *req)
+static inline void go(struct blk_dataplane *dp, struct blk_request *req)
 {
 	req->durable = !dp->writeback && dp->limits.volatile_cache;
 	if (blk_request_promises(req) && dataplane_has_lost(dp))
@@ -194,7 +204,7 @@ static void go(struct blk_dataplane *dp, struct blk_request *req)
 }
 
 /* A request begins: who must wait for the job does so here, and once. */
-static void start(struct blk_dataplane *dp, struct blk_request *req)
+static inline void start(struct blk_dataplane *dp, struct blk_request *req)
 {
 	if (!dp->job || !dataplane_job_takes(dp, req))
 		go(dp, req);

@@ -166,14 +166,6 @@ int blk_mailbox_poll(struct blk_mailbox *mb, int *result)
 	return 0;
 }
 
-uint32_t blk_bell_take(struct blk_bell *bell)
-{
-	if (!atomic_load_explicit(&bell->mail, memory_order_relaxed))
-		return 0;
-	/* Acquire pairs with the release in post(). */
-	return atomic_exchange_explicit(&bell->mail, 0, memory_order_acquire);
-}
-
 uint32_t blk_bell_close(struct blk_bell *bell)
 {
 	/* Release pairs with the acquire in post(). */

@@ -123,7 +123,13 @@ static inline bool blk_bell_has_rung(const struct blk_bell *bell)
 }
 
 /* The disk's thread: the mailboxes, as bits, each of which has a new command. Never waits. */
-uint32_t blk_bell_take(struct blk_bell *bell);
+static inline uint32_t blk_bell_take(struct blk_bell *bell)
+{
+	if (!atomic_load_explicit(&bell->mail, memory_order_relaxed))
+		return 0;
+	/* Acquire pairs with the release in post() of mailbox.c. */
+	return atomic_exchange_explicit(&bell->mail, 0, memory_order_acquire);
+}
 
 /* The same, for the last time: who posts from now on is told so. */
 uint32_t blk_bell_close(struct blk_bell *bell);
