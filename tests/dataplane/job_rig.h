@@ -24,12 +24,14 @@
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 static struct {
-	_Atomic int fd;	      /* of the file that fails, 0: none */
-	_Atomic int writes;   /* errno of writes to it */
-	_Atomic int reads;    /* of a whole chunk's reads from it, which are the job's */
-	_Atomic int syncs;    /* and of syncs */
-	_Atomic int begun;    /* reads of a whole chunk by Linux AIO: the job's, of any file */
-	_Atomic bool hang;    /* writes to it neither fail nor end */
+	_Atomic int fd;	    /* of the file that fails, 0: none */
+	_Atomic int writes; /* errno of writes to it */
+	_Atomic int reads;  /* of a whole chunk's reads from it, which are the job's */
+	_Atomic int syncs;  /* and of syncs */
+	_Atomic int begun;  /* reads of a whole chunk by Linux AIO: the job's, of any file */
+	_Atomic bool hang;  /* writes to it neither fail nor end */
+	_Atomic bool hang_syncs;
+	_Atomic int pace_us;  /* what a worker writes takes so long, of another file twice that */
 	_Atomic int watched;  /* another one, of which is counted: */
 	_Atomic int unsynced; /* writes since the last sync began */
 	_Atomic size_t align; /* of memory, that direct I/O wants; 0: none */
@@ -81,6 +83,8 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 		usleep(1000);
 	if (fd == host.fd && host.writes)
 		return failed(host.writes);
+	if (host.pace_us)
+		usleep(host.pace_us << (fd != host.fd));
 	if (fd == host.watched)
 		host.unsynced++;
 	return syscall(SYS_pwritev2, fd, iov, (long)n, off, 0L, flags);
@@ -95,6 +99,8 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 
 int fdatasync(int fd)
 {
+	while (fd == host.fd && host.hang_syncs)
+		usleep(1000);
 	if (fd == host.fd && host.syncs)
 		return failed(host.syncs);
 	if (fd == host.watched)
@@ -249,6 +255,15 @@ static inline enum blk_job_state job_wait(struct job *j, enum blk_job_state stat
 			fail_msg("eventfd");
 	}
 	return blk_job_state(j->job);
+}
+
+/* Until nothing is left, for now. */
+static inline void job_wait_copied(const struct job *j)
+{
+	for (unsigned ms = 0; rig_stat(&blk_job_progress(j->job)->left); ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		usleep(1000);
+	}
 }
 
 /* Of a job that has ended, or whose disk has. */

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A job beside the guest's requests: what is copied next, which writes wait for it, and how a mirror
- * becomes the disk (job.h, copy.h).
+ * A job beside the guest's requests: what is copied next, and how a mirror becomes the disk (job.h,
+ * copy.h). Which writes wait for it: dataplane_job_writes.c.
  *
  * The disk's thread. No lock, no allocation, no log line, no wait. Knows no engine: job_io.c does.
- *
- * A write of the guest waits only for the job where it must: with a backup until the old data of its
- * chunks has been read, and with a mirror that is to become the disk while the guest writes faster
- * than can be copied. What waits is parked: it holds a request of the pool, outlasts a pause and a
- * pivot, and is forgotten by a reset.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,130 +11,6 @@
 
 #include "virtio/blk/dataplane_priv.h"
 #include "virtio/blk/job_priv.h"
-
-/* ---- the guest's writes ------------------------------------------------------------------------ */
-
-static bool changes(const struct blk_request *req)
-{
-	return req->op == BLK_OP_WRITE || req->op == BLK_OP_DISCARD ||
-	       req->op == BLK_OP_WRITE_ZEROES;
-}
-
-/* The i-th range that a request changes; a WRITE has one, whatever of it is done. */
-static bool range_of(const struct blk_request *req, unsigned i, uint64_t *offset, uint64_t *len)
-{
-	if (req->op == BLK_OP_WRITE) {
-		*offset = req->offset + req->len - req->total;
-		*len = req->total;
-		return i == 0;
-	}
-	if (i >= req->nseg)
-		return false;
-	*offset = req->range[i].offset;
-	*len = (uint64_t)req->range[i].sectors * BLK_SECTOR_SIZE;
-	return true;
-}
-
-static bool must_wait(const struct blk_job *job, const struct blk_request *req)
-{
-	uint64_t offset, len;
-
-	if (job->outcome)
-		return false;
-	if (job->complete)
-		return job->credit < 0;
-	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
-		if (blk_copy_must_wait(&job->copy, offset, len))
-			return true;
-	return false;
-}
-
-/* While a mirror completes, the guest may mark one chunk for two that are copied: so it gets there. */
-static void write_begins(struct blk_job *job, const struct blk_request *req)
-{
-	const uint64_t before = job->copy.chunks.left;
-	uint64_t offset, len;
-
-	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
-		blk_copy_write_begins(&job->copy, offset, len);
-	if (job->complete)
-		job->credit -= 2 * (int64_t)(job->copy.chunks.left - before);
-}
-
-bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
-{
-	struct blk_job *job = dp->job;
-
-	if (job->outcome || !changes(req))
-		return false;
-	if (!must_wait(job, req)) {
-		write_begins(job, req);
-		return false;
-	}
-	blk_list_add(&job->waiting, req);
-	job->since[req - dp->request] = dataplane_now();
-	dp->parked++;
-	stat_add(&job->progress.waits, 1);
-	return true;
-}
-
-void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_request *req)
-{
-	uint64_t offset, len;
-
-	if (dp->job->outcome || !changes(req))
-		return;
-	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
-		blk_copy_write_ended(&dp->job->copy, offset, len);
-}
-
-/* One writer. */
-static void raise_to(_Atomic uint64_t *longest, uint64_t ns)
-{
-	if (ns > atomic_load_explicit(longest, memory_order_relaxed))
-		atomic_store_explicit(longest, ns, memory_order_relaxed);
-}
-
-/* Takes the one behind `before` (NULL: the first) out of the line. */
-static struct blk_request *leave_line(struct blk_dataplane *dp, struct blk_request *before)
-{
-	struct blk_job *job = dp->job;
-	struct blk_request *req = before ? before->next : job->waiting.first;
-
-	if (before)
-		before->next = req->next;
-	else
-		job->waiting.first = req->next;
-	if (job->waiting.last == req)
-		job->waiting.last = before;
-	dp->parked--;
-	return req;
-}
-
-struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
-{
-	struct blk_job *job = dp->job;
-	struct blk_request *before = NULL;
-
-	if (!job->recheck || !dataplane_serving(dp))
-		return NULL;
-	for (struct blk_request *req = job->waiting.first; req; before = req, req = req->next) {
-		if (must_wait(job, req))
-			continue;
-		leave_line(dp, before);
-		raise_to(&job->progress.wait_ns, dataplane_now() - job->since[req - dp->request]);
-		write_begins(job, req);
-		return req;
-	}
-	job->recheck = false;
-	return NULL;
-}
-
-void dataplane_job_forget(struct blk_dataplane *dp)
-{
-	while (dp->job && dp->job->waiting.first)
-		dataplane_forget(dp, leave_line(dp, NULL));
-}
 
 /* ---- states ------------------------------------------------------------------------------------ */
 
@@ -167,7 +38,7 @@ static void let_go(struct blk_dataplane *dp)
 	if (!dp->held)
 		return;
 	dp->held = false;
-	raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
+	job_raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
 }
 
 /* From here on the job comes to its end, and the guest is as if there were none. */
@@ -188,13 +59,6 @@ static void fail(struct blk_dataplane *dp, int error, bool source)
 	atomic_store_explicit(&job->progress.source, source, memory_order_relaxed);
 	atomic_store_explicit(&job->progress.error, -error, memory_order_relaxed);
 	conclude(dp, BLK_JOB_FAILED);
-}
-
-/* The disk does not serve, and perhaps not for long: a job's end does not wait for that. */
-static void leave_waiting(struct blk_dataplane *dp)
-{
-	while (dp->job->waiting.first)
-		dataplane_park(dp, leave_line(dp, NULL));
 }
 
 /* Nothing of it is in flight and nobody waits for it: gives the job back to main, which may free it
@@ -222,9 +86,9 @@ static bool is_zero(const uint8_t *p, size_t len)
 static void chunk_done(struct blk_job *job, struct blk_slot *slot)
 {
 	stat_add(&job->progress.copied, blk_chunk_len(&job->copy.chunks, slot->chunk));
-	job->credit++;
-	job->recheck |= job->complete;
 	job_slot_put(job, slot);
+	if (job->complete)
+		job_earn(job);
 }
 
 static void was_read(struct blk_job *job, struct blk_slot *slot)
@@ -289,27 +153,11 @@ static bool reap(struct blk_dataplane *dp)
 	return n;
 }
 
-/* A chunk that a write of the guest waits for, or NONE. */
-static uint64_t wanted_chunk(const struct blk_job *job)
-{
-	uint64_t offset, len, chunk;
-
-	if (job->copy.mode != BLK_COPY_BACKUP)
-		return BLK_CHUNK_NONE;
-	for (const struct blk_request *req = job->waiting.first; req; req = req->next)
-		for (unsigned i = 0; range_of(req, i, &offset, &len); i++) {
-			chunk = blk_chunks_first(&job->copy.chunks, offset, len);
-			if (chunk != BLK_CHUNK_NONE)
-				return chunk;
-		}
-	return BLK_CHUNK_NONE;
-}
-
 /* `half_way`: there is one, but it has not been found yet. */
 static uint64_t next_chunk(struct blk_job *job, bool *half_way)
 {
 	const unsigned reserve = job->copy.mode == BLK_COPY_BACKUP ? BLK_JOB_RESERVE : 0;
-	uint64_t chunk = wanted_chunk(job);
+	uint64_t chunk = job_wanted_chunk(job);
 
 	*half_way = false;
 	if (chunk != BLK_CHUNK_NONE)
@@ -418,10 +266,12 @@ bool dataplane_job_step(struct blk_dataplane *dp)
 	if (!job->outcome)
 		did |= read_more(job);
 	did |= job_submit(job);
+	if (!job->outcome && !dp->held)
+		job_watch_target(job);
 	show(job);
 	if (job->outcome && job_is_idle(job)) {
 		if (!dataplane_serving(dp))
-			leave_waiting(dp);
+			job_leave_waiting(dp);
 		if (!job->waiting.first)
 			end(dp);
 	}
@@ -450,7 +300,7 @@ static int start(struct blk_dataplane *dp, struct blk_job *job)
 		return -EAGAIN;
 	dp->job = job;
 	if (job->held_at)
-		raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
+		job_raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
 	return 0;
 }
 
@@ -464,6 +314,7 @@ static int complete_mirror(struct blk_dataplane *dp)
 		return 0;
 	job->complete = true;
 	job->credit = 0;
+	job->copied_at = dataplane_now();
 	tell(job, BLK_JOB_COMPLETING);
 	return 0;
 }

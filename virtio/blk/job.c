@@ -54,6 +54,7 @@ static void copy_config(struct blk_job *job, const struct blk_job_config *config
 	job->native = config->source->aio == DISK_AIO_NATIVE;
 	job->notify_fd = config->notify_fd;
 	job->hold_max_ns = BLK_JOB_HOLD_MAX_NS;
+	job->patience_ns = BLK_JOB_PATIENCE_NS;
 	job_set_speed(job, config->speed);
 	atomic_store_explicit(&job->progress.left, config->source->size, memory_order_relaxed);
 }

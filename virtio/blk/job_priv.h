@@ -22,6 +22,12 @@
 /* The guest's I/O is held no longer than that for a target that does not answer. */
 #define BLK_JOB_HOLD_MAX_NS 5000000000ULL
 
+/* A mirror that completes slows the guest's writes down to what is copied; but a target that has done
+ * nothing for so long is not to stop them. */
+#define BLK_JOB_PATIENCE_NS 1000000000ULL
+
+struct blk_dataplane;
+
 enum blk_slot_phase { SLOT_FREE, SLOT_READ, SLOT_WRITE };
 
 struct blk_slot {
@@ -62,8 +68,10 @@ struct blk_job {
 	bool presynced; /* what was copied before the hold is durable */
 	bool synced;	/* all is: source and target are the same disk */
 	uint64_t held_at;
-	uint64_t hold_max_ns; /* BLK_JOB_HOLD_MAX_NS; a test may have more patience */
-	int64_t credit;	      /* COMPLETING: half chunks that the guest may mark anew */
+	uint64_t hold_max_ns, patience_ns; /* the constants, but a test may have its own */
+	int64_t credit;	    /* COMPLETING: half chunks that the guest may mark anew */
+	uint64_t copied_at; /* COMPLETING: the last chunk, or when it began */
+	bool stalled;	    /* long ago, so writes wait for no credit and cost none */
 	enum blk_job_state
 		outcome; /* COPYING: goes on; an end: comes to it when nothing is in flight */
 	bool claimed;	 /* the next chunk has its time, `may_begin` */
@@ -116,6 +124,27 @@ bool job_may_begin(struct blk_job *job);
 /* A chunk has begun, and counts; whether it was asked for or not: what the guest waits for is held to
  * no limit. */
 void job_has_begun(struct blk_job *job);
+
+/* ---- dataplane_job_writes.c: the guest's writes that wait --------------------------------------- */
+
+/* A mirror that completes has copied a chunk. */
+void job_earn(struct blk_job *job);
+
+/* While writes may wait for chunks to be copied: perhaps none is. */
+void job_watch_target(struct blk_job *job);
+
+/* A chunk that a write waits for, or NONE. */
+uint64_t job_wanted_chunk(const struct blk_job *job);
+
+/* The disk does not serve, and perhaps not for long: a job's end does not wait for that. */
+void job_leave_waiting(struct blk_dataplane *dp);
+
+/* One writer. */
+static inline void job_raise_to(_Atomic uint64_t *longest, uint64_t ns)
+{
+	if (ns > atomic_load_explicit(longest, memory_order_relaxed))
+		atomic_store_explicit(longest, ns, memory_order_relaxed);
+}
 
 static inline bool job_is_idle(const struct blk_job *job)
 {
