@@ -31,7 +31,7 @@ static unsigned ndisks;
 static const struct test *const tables[] = {
 	io_tests,	   failing_tests, request_tests, reset_tests, hostile_tests,
 	notify_tests,	   machine_tests, pci_tests,	 smp_tests,   frozen_tests,
-	pci_hostile_tests, place_tests,	  serial_tests,	 plug_tests,
+	pci_hostile_tests, place_tests,	  serial_tests,	 plug_tests,  live_tests,
 };
 
 unsigned disk_count(void)

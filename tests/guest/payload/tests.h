@@ -14,7 +14,7 @@ struct test {
 /* Each ends with a nameless entry. */
 extern const struct test io_tests[], request_tests[], reset_tests[], frozen_tests[],
 	hostile_tests[], notify_tests[], machine_tests[], failing_tests[], place_tests[],
-	serial_tests[], pci_tests[], pci_hostile_tests[], smp_tests[], plug_tests[];
+	serial_tests[], pci_tests[], pci_hostile_tests[], smp_tests[], plug_tests[], live_tests[];
 
 /* main.c. The disks of the machine, PCI first; a missing one ends the payload. */
 unsigned disk_count(void);

@@ -229,6 +229,11 @@ static uint64_t kicks(const struct workload *w)
 	return n;
 }
 
+static bool is_over(const struct workload *w)
+{
+	return w->done >= w->total || (w->leave && w->done >= w->leave) || w->stalled;
+}
+
 bool workload_run(struct workload *w)
 {
 	uint32_t irqs_before = interrupts(w);
@@ -237,7 +242,7 @@ bool workload_run(struct workload *w)
 	set_irqs(w);
 	w->irqs_handled = irqs_before;
 	begin = time_us();
-	while (w->done < w->total && !w->stalled) {
+	while (!is_over(w)) {
 		refill(w);
 		if (w->disturb)
 			w->disturb(w->queue->dev);

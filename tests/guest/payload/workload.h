@@ -40,6 +40,7 @@ struct workload {
 	unsigned max_sectors; /* of one request */
 	unsigned write_percent;
 	uint64_t total; /* requests to do */
+	uint64_t leave; /* a run ends when so many are done, the others in flight; 0: not */
 	uint64_t seed;
 	void (*disturb)(struct virtio *dev); /* after every kick, if not NULL */
 	/* results */
@@ -64,7 +65,7 @@ void shadow_md5(const struct shadow *shadow, char *text);
 
 /* Takes memory, so on the first CPU only; then run on any, as often as wanted. */
 void workload_init(struct workload *w);
-/* True if all went well. On a further CPU only to poll or to spin for interrupts sent there. */
+/* True if all went well. Goes on with what an earlier one has left in flight. On a further CPU only to poll or to spin for interrupts sent there. */
 bool workload_run(struct workload *w);
 void workload_report(const struct workload *w);
 

@@ -1,0 +1,82 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Cases in which the control socket changes a disk while a payload guest works on it, for `run`: sizes,
+# errors. The guest says what it wants; see payload/test_live.c. After lib.sh and overlay.sh.
+#
+# shellcheck disable=SC2154 # what lib.sh sets
+
+# ctl WORD ...: of the machine `m`
+ctl() {
+	"$mvmm" ctl m/ctl "$@" >said 2>&1 || problem "ctl $*: $(cat said)"
+}
+
+# obey COMMAND ...: with the words of each of the guest's lines `# ask`, until it has ended
+obey() {
+	asked=0
+	while kill -0 "$(cat m/timeout)" 2>/dev/null; do
+		wish=$(sed -n 's/\r$//; s/^# ask \(.*[0-9]\)$/\1/p' m/out | sed -n "$((asked + 1))p")
+		if [ -z "$wish" ]; then
+			sleep 0.05
+			continue
+		fi
+		asked=$((asked + 1))
+		# shellcheck disable=SC2086 # several words
+		"$@" $wish
+		line_for m
+	done
+}
+
+set_size() {
+	ctl disk resize vda "$2"
+	[ "$(stat -c %s disk.img)" = "$2" ] || problem "the image has $(stat -c %s disk.img) bytes"
+}
+
+resized_case() {
+	case_begin "resized, $1" || return
+	transport_is "$1"
+	image disk.img
+	# shellcheck disable=SC2086 # several words
+	machine m "test=sizes$(places 1)" $flags --disk disk.img
+	obey set_size
+	machine_ended m
+	cp m/out out
+	image_is_right disk.img
+	[ "$asked" = 3 ] || problem "it was resized $asked times"
+	case_end
+}
+
+# is_stopped N: for the N-th time
+is_stopped() {
+	until [ "$(grep -c 'the VM is paused' m/err)" -ge "$1" ]; do
+		if ! kill -0 "$(cat m/timeout)" 2>/dev/null; then
+			problem "it was not stopped $1 times"
+			return 1
+		fi
+		sleep 0.05
+	done
+	ctl vm
+	grep -q '^state  *paused' said || problem "its state is: $(cat said)"
+	grep -q '^reason  *disk ' said || problem "the reason is: $(cat said)"
+}
+
+# The end of the image is gone for a while.
+stopped_case() {
+	case_begin "stopped by an error and resumed, $1" || return
+	transport_is "$1"
+	image disk.img
+	# shellcheck disable=SC2086 # several words
+	machine m "test=stopped$(places 1)" $flags --disk disk.img
+	if machine_said m 'ask for less'; then
+		truncate -s 2M disk.img
+		ctl disk on-error vda stop
+		line_for m
+		is_stopped 1 && ctl resume && is_stopped 2
+		truncate -s 4M disk.img
+		ctl resume
+	fi
+	machine_ended m
+	cp m/out out
+	image_is_right disk.img
+	case_end
+}
