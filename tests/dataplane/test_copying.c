@@ -193,6 +193,25 @@ static void a_copy_may_end_before_main_hears_that_it_has_begun(void **state)
 	remove_file(h, "quick");
 }
 
+/* The disk's thread says of a job that it has ended, and then wakes main, who may have seen it before:
+ * what it writes to must not be another's by then. */
+static void what_the_disks_thread_rings_is_there_as_long_as_the_disk(void **state)
+{
+	struct host *h = *state;
+	const uint64_t one = 1;
+	int fd;
+
+	begin(h, vda(h), COPYING_BACKUP, "first");
+	fd = vda(h)->notify_fd;
+	wait_done(h, vda(h));
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+	begin(h, vda(h), COPYING_BACKUP, "second");
+	assert_int_equal(vda(h)->notify_fd, fd);
+	wait_done(h, vda(h));
+	remove_file(h, "first");
+	remove_file(h, "second");
+}
+
 /* ---- a speed --------------------------------------------------------------------------------- */
 
 static int set_speed(struct host *h, uint64_t speed)
@@ -300,6 +319,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
 		TEST(a_copy_may_end_before_main_hears_that_it_has_begun),
+		TEST(what_the_disks_thread_rings_is_there_as_long_as_the_disk),
 		TEST(a_copy_under_way_gets_another_speed),
 		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
 		TEST(a_backup_whose_file_was_removed_has_failed),

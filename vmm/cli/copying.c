@@ -7,7 +7,6 @@
 #include "vmm/cli/copying_priv.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,105 +15,8 @@
 
 #include "virtio/blk/target.h"
 #include "vmm/cli/clock.h"
-#include "vmm/cli/machine.h"
 #include "vmm/cli/roles.h"
 #include "vmm/log.h"
-
-static const char *name_of(const struct copying *c)
-{
-	return copying_kind_name(c->kind);
-}
-
-static const char *disk_of(const struct copying *c)
-{
-	return c->disk->blk.dev.name;
-}
-
-static void tell(struct copying_waiter *waiter, int ret, const struct error *err)
-{
-	const struct copying_waiter w = *waiter;
-
-	*waiter = (struct copying_waiter){ 0 };
-	if (w.done)
-		w.done(w.opaque, ret, err);
-}
-
-/* ---- the end ----------------------------------------------------------------------------------- */
-
-/* Whatever is there of it; the job is main's. */
-static void release(struct copying *c)
-{
-	if (c->job) {
-		loop_timer_cancel(c->loop, &c->sample);
-		loop_remove(c->loop, &c->notify);
-		close(c->notify_fd);
-		blk_job_destroy(c->job);
-	}
-	c->job = NULL;
-	if (c->be)
-		block_backend_close(c->be);
-	free(c->be);
-	c->be = NULL;
-	c->posted = false;
-}
-
-static int say_failed(const struct copying *c, struct error *err)
-{
-	return error_setx(err, c->view.error, "disk %s: the %s to '%s' has failed: %s: %s",
-			  disk_of(c), name_of(c), c->target,
-			  c->view.source ? "the disk cannot be read" : "the target",
-			  strerror(c->view.error));
-}
-
-static void say_end(struct copying *c, struct error *err)
-{
-	c->ret = 0;
-	switch (c->view.state) {
-	case BLK_JOB_FAILED:
-		c->ret = say_failed(c, err);
-		log_warn("%s", err->text);
-		break;
-	case BLK_JOB_CANCELLED:
-		c->ret = error_setx(err, ECANCELED, "disk %s: the %s was cancelled", disk_of(c),
-				    name_of(c));
-		break;
-	default:
-		log_verbose("disk %s: its %s '%s' is complete; %" PRIu64 " writes waited for it, "
-			    "the longest for %.1f ms, and all I/O for %.1f ms",
-			    disk_of(c), name_of(c), c->target, c->view.waits,
-			    (double)c->view.wait_ns / 1e6, (double)c->view.hold_ns / 1e6);
-	}
-}
-
-/* The job did not notice: to it a file without a name is as good as any. */
-static void look_for_target(struct copying *c)
-{
-	if (c->kind != COPYING_MIRROR && c->view.state == BLK_JOB_DONE)
-		c->vanished = blk_target_has_vanished(c->be);
-	if (!c->vanished || c->view.state == BLK_JOB_FAILED)
-		return;
-	c->view.state = BLK_JOB_FAILED;
-	c->view.error = ENOENT;
-	c->view.source = false;
-}
-
-static void ended(struct copying *c)
-{
-	struct error err = { "" };
-
-	copying_observe(c);
-	look_for_target(c);
-	say_end(c, &err);
-	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR) {
-		virtio_blk_move(&c->disk->blk, c->be);
-		c->be = NULL;
-		free(c->disk->path);
-		c->disk->path = strdup(c->target);
-	}
-	c->phase = COPYING_ENDED;
-	release(c);
-	tell(&c->completed, c->ret, &err);
-}
 
 /* ---- the pivot --------------------------------------------------------------------------------- */
 
@@ -128,8 +30,8 @@ static int post_pivot(struct virtio_blk *blk, void *opaque)
 
 	if (!c->job || blk_job_state(c->job) != BLK_JOB_HELD)
 		return -ECANCELED;
-	log_info("disk %s: is '%s' from now on", disk_of(c), c->target);
-	tell(&c->completed, 0, NULL);
+	log_info("disk %s: is '%s' from now on", copying_disk(c), c->target);
+	copying_tell(&c->completed, 0, NULL);
 	return virtio_blk_pivot(blk);
 }
 
@@ -163,7 +65,7 @@ static void changed(void *opaque, short revents)
 		return;
 	state = blk_job_state(c->job);
 	if (blk_job_has_ended(state)) {
-		ended(c);
+		copying_ended(c);
 		return;
 	}
 	if (state != BLK_JOB_HELD || c->pivots || c->vanished)
@@ -181,9 +83,9 @@ static void changed(void *opaque, short revents)
 
 static void failed_to_start(struct copying *c, int ret, const struct error *err)
 {
-	release(c);
+	copying_release(c);
 	c->phase = COPYING_NONE;
-	tell(&c->started, ret, err);
+	copying_tell(&c->started, ret, err);
 }
 
 static int post_start(struct virtio_blk *blk, void *opaque)
@@ -207,15 +109,15 @@ static void started(void *opaque, int result)
 		c->begun = c->sampled_at = clock_ms();
 		c->sampled = 0;
 		loop_timer_set(c->loop, &c->sample, c->begun + COPYING_SAMPLE_MS);
-		tell(&c->started, 0, NULL);
+		copying_tell(&c->started, 0, NULL);
 		if (c->cancelled)
 			copying_cancel(c, NULL);
 		return;
 	}
-	error_setx(&err, -result, "disk %s: cannot begin to copy: %s", disk_of(c),
+	error_setx(&err, -result, "disk %s: cannot begin to copy: %s", copying_disk(c),
 		   strerror(-result));
 	if (c->posted && result == -ENODEV)
-		tell(&c->started, result, &err);
+		copying_tell(&c->started, result, &err);
 	else
 		failed_to_start(c, result, &err);
 }
@@ -230,7 +132,7 @@ static int create_job(struct copying *c, struct error *err)
 		.target = c->be,
 		.target_zero = c->zero,
 		.speed = c->speed,
-		.name = name_of(c),
+		.name = copying_name(c),
 		.notify_fd = c->notify_fd,
 		.hooks = &hooks,
 	};
@@ -239,17 +141,25 @@ static int create_job(struct copying *c, struct error *err)
 
 	ret = blk_job_create(&c->job, &config, &why);
 	if (ret)
-		return error_setx(err, -ret, "disk %s: %s", disk_of(c), why.text);
+		return error_setx(err, -ret, "disk %s: %s", copying_disk(c), why.text);
 	return sandbox_settle(m->sandbox, err);
 }
 
+/* One for all jobs of the disk: its thread may still be about to tell of one that main has seen ended. */
+static int make_notify(struct copying *c, struct error *err)
+{
+	if (c->notify_fd < 0)
+		c->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return c->notify_fd < 0 ? error_set(err, errno, "disk %s: eventfd", copying_disk(c)) : 0;
+}
+
+/* copying_release() gives back what there is when it fails. */
 static int prepare_job(struct copying *c, struct error *err)
 {
-	int ret;
+	int ret = make_notify(c, err);
 
-	c->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (c->notify_fd < 0)
-		return error_set(err, errno, "disk %s: eventfd", disk_of(c));
+	if (ret)
+		return ret;
 	c->notify = (struct loop_watch){
 		.fd = c->notify_fd,
 		.events = POLLIN,
@@ -258,14 +168,9 @@ static int prepare_job(struct copying *c, struct error *err)
 	};
 	ret = loop_add(c->loop, &c->notify);
 	if (ret)
-		error_setx(err, -ret, "disk %s: too much is going on at once", disk_of(c));
-	else
-		ret = create_job(c, err);
-	if (!ret || c->job) /* release() does the rest */
-		return ret;
-	loop_remove(c->loop, &c->notify);
-	close(c->notify_fd);
-	return ret;
+		return error_setx(err, -ret, "disk %s: too much is going on at once",
+				  copying_disk(c));
+	return create_job(c, err);
 }
 
 /* The errand is over. */
@@ -280,8 +185,8 @@ static void opened(void *opaque)
 		free(c->be);
 		c->be = NULL;
 	} else if (c->cancelled || c->disk->exit.state == DISK_DRAINS) {
-		ret = error_setx(&err, ECANCELED, "disk %s: the %s was cancelled", disk_of(c),
-				 name_of(c));
+		ret = error_setx(&err, ECANCELED, "disk %s: the %s was cancelled", copying_disk(c),
+				 copying_name(c));
 	} else {
 		ret = prepare_job(c, &err);
 	}
@@ -303,7 +208,7 @@ static void open_target(void *opaque)
 	c->ret = blk_target_open(c->be, c->target, &c->disk->blk.backend, broker ? &by : NULL,
 				 &c->zero, &why);
 	if (c->ret)
-		error_setx(&c->err, -c->ret, "disk %s: target %s", disk_of(c), why.text);
+		error_setx(&c->err, -c->ret, "disk %s: target %s", copying_disk(c), why.text);
 }
 
 /* Before anything is made. */
@@ -315,31 +220,31 @@ static int check_kind(const struct copying *c, enum copying_kind kind, struct er
 		return error_setx(err, ENOTSUP,
 				  "disk %s: has no overlay to commit; its image has all (a copy of "
 				  "it is a backup)",
-				  disk_of(c));
+				  copying_disk(c));
 	if (kind != COPYING_MIRROR)
 		return 0;
 	if (overlay)
 		return error_setx(err, ENOTSUP,
 				  "disk %s: no mirror of a disk with an overlay; commit writes "
 				  "what it is to a new image",
-				  disk_of(c));
+				  copying_disk(c));
 	if (c->machine->opt->restart)
 		return error_setx(err, ENOTSUP,
 				  "disk %s: no mirror with --on-reboot restart: the next boot "
 				  "would be from the old image",
-				  disk_of(c));
+				  copying_disk(c));
 	return 0;
 }
 
 static int check(const struct copying *c, const struct copying_wish *wish, struct error *err)
 {
 	if (copying_under_way(c))
-		return error_setx(err, EBUSY, "disk %s: there is a %s of it already", disk_of(c),
-				  name_of(c));
+		return error_setx(err, EBUSY, "disk %s: there is a %s of it already",
+				  copying_disk(c), copying_name(c));
 	if (c->disk->exit.state == DISK_DRAINS)
-		return error_setx(err, EBUSY, "disk %s: is being removed", disk_of(c));
+		return error_setx(err, EBUSY, "disk %s: is being removed", copying_disk(c));
 	if (resizing_under_way(&c->disk->resizing))
-		return error_setx(err, EBUSY, "disk %s: is being resized", disk_of(c));
+		return error_setx(err, EBUSY, "disk %s: is being resized", copying_disk(c));
 	return check_kind(c, wish->kind, err);
 }
 
@@ -357,7 +262,7 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 		free(c->be);
 		c->be = NULL;
 		c->phase = COPYING_NONE;
-		return error_set(err, ENOMEM, "disk %s", disk_of(c));
+		return error_set(err, ENOMEM, "disk %s", copying_disk(c));
 	}
 	c->loop = loop;
 	c->kind = wish->kind;
@@ -395,20 +300,20 @@ static void asked_to_complete(void *opaque, int result)
 	c->calls--;
 	if (!result || c->phase != COPYING_RUNS)
 		return; /* the job's end says more */
-	error_setx(&err, -result, "disk %s: the mirror cannot complete: %s", disk_of(c),
+	error_setx(&err, -result, "disk %s: the mirror cannot complete: %s", copying_disk(c),
 		   strerror(-result));
 	c->completes = false;
-	tell(&c->completed, result, &err);
+	copying_tell(&c->completed, result, &err);
 }
 
 int copying_complete(struct copying *c, const struct copying_waiter *waiter, struct error *err)
 {
 	if (c->phase != COPYING_RUNS || c->kind != COPYING_MIRROR)
 		return error_setx(err, ESRCH, "disk %s: there is no mirror of it under way",
-				  disk_of(c));
+				  copying_disk(c));
 	if (c->completes)
 		return error_setx(err, EALREADY, "disk %s: its mirror completes already",
-				  disk_of(c));
+				  copying_disk(c));
 	c->completes = true;
 	c->completed = *waiter;
 	make_call(c, &c->complete, post_complete, asked_to_complete);
@@ -429,23 +334,25 @@ static void has_speed(void *opaque, int result)
 
 	c->calls--;
 	if (result == -ENOENT)
-		result = error_setx(&err, ESRCH, "disk %s: the %s has ended", disk_of(c),
-				    name_of(c));
+		result = error_setx(&err, ESRCH, "disk %s: the %s has ended", copying_disk(c),
+				    copying_name(c));
 	else if (result)
-		error_setx(&err, -result, "disk %s: the speed is what it was: %s", disk_of(c),
+		error_setx(&err, -result, "disk %s: the speed is what it was: %s", copying_disk(c),
 			   strerror(-result));
 	else
 		c->speed = c->new_speed;
-	tell(&c->paced, result, &err);
+	copying_tell(&c->paced, result, &err);
 }
 
 int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_waiter *waiter,
 		      struct error *err)
 {
 	if (c->phase != COPYING_RUNS)
-		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied", disk_of(c));
+		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied",
+				  copying_disk(c));
 	if (c->paced.done)
-		return error_setx(err, EALREADY, "disk %s: its speed is being changed", disk_of(c));
+		return error_setx(err, EALREADY, "disk %s: its speed is being changed",
+				  copying_disk(c));
 	c->new_speed = speed;
 	c->paced = *waiter;
 	make_call(c, &c->pace, post_speed, has_speed);
@@ -460,7 +367,8 @@ static int post_cancel(struct virtio_blk *blk, void *opaque)
 int copying_cancel(struct copying *c, struct error *err)
 {
 	if (c->phase != COPYING_OPENS && c->phase != COPYING_RUNS)
-		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied", disk_of(c));
+		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied",
+				  copying_disk(c));
 	c->cancelled = true;
 	if (c->phase == COPYING_OPENS || c->cancels)
 		return 0; /* started() sees it */
@@ -475,16 +383,19 @@ void copying_init(struct copying *c, struct machine *m, struct machine_disk *dis
 {
 	c->machine = m;
 	c->disk = disk;
+	c->notify_fd = -1;
 }
 
 void copying_destroy(struct copying *c)
 {
 	struct error err;
 
-	error_setx(&err, ENODEV, "disk %s: has been removed", disk_of(c));
-	release(c);
-	tell(&c->started, -ENODEV, &err);
-	tell(&c->completed, -ENODEV, &err);
-	tell(&c->paced, -ENODEV, &err);
+	error_setx(&err, ENODEV, "disk %s: has been removed", copying_disk(c));
+	copying_release(c);
+	copying_tell(&c->started, -ENODEV, &err);
+	copying_tell(&c->completed, -ENODEV, &err);
+	copying_tell(&c->paced, -ENODEV, &err);
+	if (c->notify_fd >= 0)
+		close(c->notify_fd);
 	free(c->target);
 }

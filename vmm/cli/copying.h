@@ -71,7 +71,7 @@ struct copying {
 	int ret;
 	struct error err;
 	struct blk_job *job;
-	int notify_fd;
+	int notify_fd; /* of all the disk's jobs; -1: there has been none */
 	struct loop_watch notify;
 	struct loop_timer sample; /* of the rate */
 	uint64_t sampled_at, sampled;

@@ -1,11 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by copying.c, a copy's life, and copying_view.c, what is seen of it. */
+/* Shared by copying.c, a copy's life, copying_end.c, its end, and copying_view.c, what is seen of it. */
 #ifndef MVMM_CLI_COPYING_PRIV_H
 #define MVMM_CLI_COPYING_PRIV_H
 
 #include "vmm/cli/copying.h"
+#include "vmm/cli/machine.h"
 
 #define COPYING_SAMPLE_MS 1000
+
+static inline const char *copying_name(const struct copying *c)
+{
+	return copying_kind_name(c->kind);
+}
+
+static inline const char *copying_disk(const struct copying *c)
+{
+	return c->disk->blk.dev.name;
+}
+
+/* Whoever waits there, once. */
+void copying_tell(struct copying_waiter *waiter, int ret, const struct error *err);
+
+/* Gives back whatever there is of it; the job is main's. */
+void copying_release(struct copying *c);
+
+/* The job has ended: that is told, and all is given back. */
+void copying_ended(struct copying *c);
 
 /* The job's figures of now, into c->view. */
 void copying_observe(struct copying *c);
