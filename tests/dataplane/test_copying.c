@@ -279,6 +279,81 @@ static void a_backup_whose_file_was_removed_has_failed(void **state)
 	assert_lost(h);
 }
 
+/* ---- a cancel beside the pivot ----------------------------------------------------------------- */
+
+/* Another command of main's; whoever waits for it gives the mirror up. */
+struct before_pivot {
+	struct host *h;
+	struct disk_call call;
+	int ret; /* of the cancel */
+};
+
+static int post_any_speed(struct virtio_blk *blk, void *opaque)
+{
+	return virtio_blk_set_job_speed(blk, 0);
+}
+
+static void give_up(void *opaque, int result)
+{
+	struct before_pivot *b = opaque;
+	struct error err;
+
+	b->ret = copying_cancel(vda(b->h), &err);
+}
+
+static void wait_held(const struct copying *c)
+{
+	while (blk_job_state(c->job) != BLK_JOB_HELD)
+		usleep(1000);
+}
+
+/* The pivot waits for its turn, and so does the cancel behind it. */
+static void what_is_cancelled_before_the_pivot_does_not_become_the_disk(void **state)
+{
+	struct host *h = *state;
+	struct before_pivot b = { .h = h, .ret = 1 };
+	struct answer a = { 0 };
+	const struct copying_waiter waiter = { answered, &a };
+
+	begin(h, vda(h), COPYING_MIRROR, "given-up");
+	assert_int_equal(copying_complete(vda(h), &waiter, &a.err), 0);
+	b.call = (struct disk_call){ .post = post_any_speed, .done = give_up, .opaque = &b };
+	disk_call(&h->fake.m.disk[0]->calls, &h->loop, &b.call);
+	wait_held(vda(h));
+	assert_int_equal(wait_for(h, &a), -ECANCELED);
+	assert_int_equal(b.ret, 0);
+	assert_int_equal(vda(h)->view.state, BLK_JOB_CANCELLED);
+	assert_string_equal(machine_disk_path(h->fake.m.disk[0]), h->fake.path[0]);
+	while (copying_under_way(vda(h)))
+		loop_once(&h->loop);
+	remove_file(h, "given-up");
+}
+
+static void told_and_cancelled(void *opaque, int ret, const struct error *err)
+{
+	struct before_pivot *b = opaque;
+	struct error why = { "" };
+
+	assert_int_equal(ret, 0);
+	b->ret = copying_cancel(vda(b->h), &why);
+	assert_non_null(strstr(why.text, "its mirror has become the disk"));
+}
+
+static void what_was_said_to_be_the_disk_is_not_cancelled(void **state)
+{
+	struct host *h = *state;
+	struct before_pivot b = { .h = h };
+	const struct copying_waiter waiter = { told_and_cancelled, &b };
+	struct error err;
+
+	begin(h, vda(h), COPYING_MIRROR, "kept");
+	assert_int_equal(copying_complete(vda(h), &waiter, &err), 0);
+	wait_done(h, vda(h));
+	assert_int_equal(b.ret, -EALREADY);
+	assert_string_equal(machine_disk_path(h->fake.m.disk[0]), h->target);
+	remove_file(h, "kept");
+}
+
 /* ---- an overlay ------------------------------------------------------------------------------ */
 
 static void a_disk_with_an_overlay_is_committed_or_backed_up(void **state)
@@ -323,6 +398,8 @@ int main(void)
 		TEST(a_copy_under_way_gets_another_speed),
 		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
 		TEST(a_backup_whose_file_was_removed_has_failed),
+		TEST(what_is_cancelled_before_the_pivot_does_not_become_the_disk),
+		TEST(what_was_said_to_be_the_disk_is_not_cancelled),
 		TEST(a_disk_with_an_overlay_is_committed_or_backed_up),
 		TEST(what_cannot_be_copied_like_that_is_refused_before_a_file_is_made),
 	};

@@ -22,14 +22,15 @@
 
 /*
  * Said, and then done: nothing is between the two, because this is called when it is the command's
- * turn. Had a cancel come first, the job would not be held any more.
+ * turn. A cancel that was promised before may still be waiting for its own turn.
  */
 static int post_pivot(struct virtio_blk *blk, void *opaque)
 {
 	struct copying *c = opaque;
 
-	if (!c->job || blk_job_state(c->job) != BLK_JOB_HELD)
+	if (c->cancelled || !c->job || blk_job_state(c->job) != BLK_JOB_HELD)
 		return -ECANCELED;
+	c->moved = true;
 	log_info("disk %s: is '%s' from now on", copying_disk(c), c->target);
 	copying_tell(&c->completed, 0, NULL);
 	return virtio_blk_pivot(blk);
@@ -268,7 +269,7 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 	c->kind = wish->kind;
 	c->speed = wish->speed;
 	c->cancelled = c->cancels = c->completes = c->pivots = c->posted = c->zero = false;
-	c->vanished = false;
+	c->vanished = c->moved = false;
 	c->sample = (struct loop_timer){ .expired = copying_sample, .opaque = c };
 	c->view = (struct copying_view){ .size = c->disk->blk.backend.size };
 	c->view.left = c->view.size;
@@ -368,6 +369,9 @@ int copying_cancel(struct copying *c, struct error *err)
 {
 	if (c->phase != COPYING_OPENS && c->phase != COPYING_RUNS)
 		return error_setx(err, ESRCH, "disk %s: nothing of it is being copied",
+				  copying_disk(c));
+	if (c->moved)
+		return error_setx(err, EALREADY, "disk %s: its mirror has become the disk",
 				  copying_disk(c));
 	c->cancelled = true;
 	if (c->phase == COPYING_OPENS || c->cancels)

@@ -65,6 +65,7 @@ struct copying {
 	bool vanished;			 /* the target's file, before the copy had ended */
 	bool posted;			 /* the disk's thread may have the job */
 	bool completes, cancels, pivots; /* it was asked to */
+	bool moved;			 /* the target was said to be the disk */
 	struct errand errand;
 	struct block_backend *be; /* the target, until it is the disk's */
 	bool zero;
@@ -104,7 +105,7 @@ int copying_complete(struct copying *c, const struct copying_waiter *waiter, str
 int copying_set_speed(struct copying *c, uint64_t speed, const struct copying_waiter *waiter,
 		      struct error *err);
 
-/* -ESRCH: there is nothing to cancel. */
+/* -ESRCH: there is nothing to cancel; -EALREADY: its target was said to be the disk. */
 int copying_cancel(struct copying *c, struct error *err);
 
 /* False: the last one was not of this kind. */
