@@ -394,6 +394,7 @@ void copying_destroy(struct copying *c)
 {
 	struct error err;
 
+	copying_cut_short(c);
 	error_setx(&err, ENODEV, "disk %s: has been removed", copying_disk(c));
 	copying_release(c);
 	copying_tell(&c->started, -ENODEV, &err);

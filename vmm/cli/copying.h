@@ -90,6 +90,9 @@ static inline bool copying_under_way(const struct copying *c)
 
 void copying_init(struct copying *c, struct machine *m, struct machine_disk *disk);
 
+/* The disk is at its end, and has taken a copy that is under way along: that is told, once. */
+void copying_cut_short(struct copying *c);
+
 /* Once the disk's thread has ended. */
 void copying_destroy(struct copying *c);
 

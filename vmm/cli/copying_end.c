@@ -96,3 +96,20 @@ void copying_ended(struct copying *c)
 	copying_release(c);
 	copying_tell(&c->completed, c->ret, &err);
 }
+
+/* Or was given up. */
+static bool has_come_to_its_end(const struct copying *c)
+{
+	return c->moved || c->cancelled ||
+	       (c->phase == COPYING_RUNS && blk_job_state(c->job) == BLK_JOB_DONE);
+}
+
+void copying_cut_short(struct copying *c)
+{
+	if (c->phase != COPYING_OPENS && c->phase != COPYING_RUNS)
+		return;
+	if (!has_come_to_its_end(c))
+		log_warn("disk %s: its %s ends with it; '%s' is not whole", copying_disk(c),
+			 copying_name(c), c->target);
+	c->phase = COPYING_ENDED;
+}

@@ -92,15 +92,15 @@ static void put_line(const json_t *job)
 	fflush(stdout);
 }
 
-/* What the job's own address says; NULL: nothing yet, or no more. */
-static json_t *look(const char *path, const char *target)
+/* What the job's own address says; NULL with a message: nothing yet, or no more. */
+static json_t *look(const char *path, const char *target, struct error *err)
 {
 	struct ctl_answer answer;
-	struct error err;
 	json_t *job = NULL;
 
-	if (ctl_request(path, "GET", target, NULL, LOOK_MS, &answer, &err))
+	if (ctl_request(path, "GET", target, NULL, LOOK_MS, &answer, err))
 		return NULL;
+	error_setx(err, EIO, "ctl: the VM does not say how far it is (%d)", answer.status);
 	if (answer.status == 200)
 		job = json_loads(answer.body, 0, NULL);
 	free(answer.body);
@@ -117,19 +117,23 @@ static bool goes_on(const json_t *job)
 	       !strcmp(state, "completing");
 }
 
-/* A failed job's end in the place of the answer to its beginning. */
+/* The end of a job that has made no copy, in the place of the answer to its beginning. */
 static void tell_failure(const json_t *job, struct ctl_answer *answer)
 {
+	const bool failed = !strcmp(text(job, "state"), "failed");
 	json_t *json;
 
-	if (strcmp(text(job, "state"), "failed"))
+	if (failed)
+		json = json_sprintf("the %s: %s", text(job, "error_at"), text(job, "error"));
+	else if (!strcmp(text(job, "state"), "cancelled"))
+		json = json_string("it was cancelled");
+	else
 		return;
-	json = json_pack("{s:o}", "error",
-			 json_sprintf("the %s: %s", text(job, "error_at"), text(job, "error")));
+	json = json_pack("{s:o}", "error", json);
 	free(answer->body);
 	answer->body = json_dumps(json, JSON_COMPACT);
 	answer->len = answer->body ? strlen(answer->body) : 0;
-	answer->status = 500;
+	answer->status = failed ? 500 : 409;
 	json_decref(json);
 }
 
@@ -144,17 +148,35 @@ static void job_of(const char *target, char *to, size_t size)
 	snprintf(to, size, "%.*s", (int)(complete ? n - m : n), target);
 }
 
-static void follow(const char *path, const char *target, struct ctl_answer *answer)
+/* -EIO with a message: what becomes of the job is not known any more, and `answer` is none. */
+static int follow(const char *path, const char *target, struct ctl_answer *answer,
+		  struct error *err)
 {
-	json_t *job = look(path, target);
+	json_t *job = look(path, target, err);
 
 	while (job && goes_on(job)) {
 		json_decref(job);
 		usleep(LOOK_US);
-		job = look(path, target);
+		job = look(path, target, err);
+	}
+	if (!job) {
+		free(answer->body);
+		return -EIO;
 	}
 	tell_failure(job, answer);
 	json_decref(job);
+	return 0;
+}
+
+/* Until the request is answered. */
+static void show_meanwhile(const char *path, const char *target, const struct asked *a)
+{
+	struct error none_yet;
+
+	while (!a->done) {
+		json_decref(look(path, target, &none_yet));
+		usleep(LOOK_US);
+	}
 }
 
 int ctl_live(const char *path, const struct ctl_wish *wish, const char *body, unsigned timeout_ms,
@@ -168,6 +190,7 @@ int ctl_live(const char *path, const struct ctl_wish *wish, const char *body, un
 		.timeout_ms = timeout_ms,
 	};
 	char target[sizeof(wish->target)];
+	struct error no_more;
 	pthread_t thread;
 	int ret;
 
@@ -175,17 +198,14 @@ int ctl_live(const char *path, const struct ctl_wish *wish, const char *body, un
 	ret = pthread_create(&thread, NULL, ask, &a);
 	if (ret)
 		return error_set(err, ret, "ctl: cannot create a thread");
-	while (!a.done) {
-		json_decref(look(path, target));
-		usleep(LOOK_US);
-	}
+	show_meanwhile(path, target, &a);
 	pthread_join(thread, NULL);
 	*answer = a.answer;
 	*err = a.err;
 	if (!a.ret && answer->status < 400 && ctl_follows(wish->verb) == CTL_FOLLOW_ON)
-		follow(path, target, answer);
+		a.ret = follow(path, target, answer, err);
 	else
-		json_decref(look(path, target));
+		json_decref(look(path, target, &no_more));
 	printf("\n");
 	return a.ret;
 }

@@ -19,7 +19,7 @@ enum ctl_follow ctl_follows(const struct ctl_verb *verb);
 /*
  * Makes the request of `wish`, showing meanwhile how far the job is; a verb that starts one is
  * followed until it is ready or has ended. Returns and fills as ctl_request() does; where the job then
- * failed, *answer says so with a status of 500.
+ * failed or was cancelled, *answer says so with a status of 500 or 409.
  */
 int ctl_live(const char *path, const struct ctl_wish *wish, const char *body, unsigned timeout_ms,
 	     struct ctl_answer *answer, struct error *err);

@@ -216,6 +216,8 @@ static void drain_disks(struct ending *e, uint64_t deadline)
 		log_warn("disk '%s': I/O still in flight, its storage does not answer",
 			 machine_disk_path(m->disk[i]));
 	}
+	for (unsigned i = 0; i < m->ndisks; i++)
+		copying_cut_short(&m->disk[i]->copying);
 }
 
 static void decide(struct ending *e)
