@@ -48,7 +48,7 @@ static int make_empty(struct maker *m, int fd)
 		return -EEXIST;
 	ret = blk_image_lock(fd, true);
 	if (ret == -EAGAIN)
-		return -EBUSY;
+		return ret;
 	if (fstat(fd, &st))
 		return -errno;
 	if (has_data(fd, &st))
@@ -95,6 +95,9 @@ static int explain(int ret, const char *path, struct error *err)
 		return error_setx(err, EEXIST,
 				  "'%s': exists and holds data; name a new file, an empty one, or "
 				  "a block device",
+				  path);
+	if (ret == -EAGAIN)
+		return error_setx(err, EAGAIN, "'%s': is locked by another process (mvmm or QEMU)",
 				  path);
 	return ret;
 }
