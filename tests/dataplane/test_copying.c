@@ -212,6 +212,33 @@ static void what_the_disks_thread_rings_is_there_as_long_as_the_disk(void **stat
 	remove_file(h, "second");
 }
 
+/* Who looks next is told of that still. */
+static void what_cannot_begin_takes_nothing_from_what_was_before(void **state)
+{
+	struct host *h = *state;
+	struct copying *c = vda(h);
+	struct copying_view view;
+	struct answer a;
+	char first[64];
+
+	h->speed = 0;
+	begin(h, c, COPYING_BACKUP, "first");
+	wait_done(h, c);
+	strcpy(first, h->target);
+	h->speed = 4096;
+	assert_int_equal(start(h, c, COPYING_MIRROR, "none/at/all", &a), -ENOENT);
+	assert_false(copying_look(c, COPYING_MIRROR, &view));
+	assert_true(copying_look(c, COPYING_BACKUP, &view));
+	assert_string_equal(copying_state_name(c), "done");
+	assert_int_equal(view.copied, FAKE_BYTES);
+	assert_string_equal(c->target, first);
+	assert_int_equal(c->speed, 0);
+	begin(h, c, COPYING_BACKUP, "second");
+	assert_null(c->last.target);
+	remove_file(h, "first");
+	remove_file(h, "second");
+}
+
 /* ---- a speed --------------------------------------------------------------------------------- */
 
 static int set_speed(struct host *h, uint64_t speed)
@@ -395,6 +422,7 @@ int main(void)
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
 		TEST(a_copy_may_end_before_main_hears_that_it_has_begun),
 		TEST(what_the_disks_thread_rings_is_there_as_long_as_the_disk),
+		TEST(what_cannot_begin_takes_nothing_from_what_was_before),
 		TEST(a_copy_under_way_gets_another_speed),
 		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
 		TEST(a_backup_whose_file_was_removed_has_failed),

@@ -82,10 +82,33 @@ static void changed(void *opaque, short revents)
 
 /* ---- the beginning ----------------------------------------------------------------------------- */
 
+static void keep_last(struct copying *c)
+{
+	c->last = (struct copying_last){ c->phase, c->kind, c->target, c->speed, c->view };
+	c->target = NULL;
+}
+
+static void forget_last(struct copying *c)
+{
+	free(c->last.target);
+	c->last.target = NULL;
+}
+
+static void restore_last(struct copying *c)
+{
+	free(c->target);
+	c->phase = c->last.phase;
+	c->kind = c->last.kind;
+	c->target = c->last.target;
+	c->speed = c->last.speed;
+	c->view = c->last.view;
+	c->last.target = NULL;
+}
+
 static void failed_to_start(struct copying *c, int ret, const struct error *err)
 {
 	copying_release(c);
-	c->phase = COPYING_NONE;
+	restore_last(c);
 	copying_tell(&c->started, ret, err);
 }
 
@@ -107,6 +130,7 @@ static void started(void *opaque, int result)
 	c->calls--;
 	if (!result) {
 		c->phase = COPYING_RUNS;
+		forget_last(c);
 		c->begun = c->sampled_at = clock_ms();
 		c->sampled = 0;
 		loop_timer_set(c->loop, &c->sample, c->begun + COPYING_SAMPLE_MS);
@@ -249,22 +273,8 @@ static int check(const struct copying *c, const struct copying_wish *wish, struc
 	return check_kind(c, wish->kind, err);
 }
 
-int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
-		  const struct copying_waiter *waiter, struct error *err)
+static void set(struct copying *c, struct loop *loop, const struct copying_wish *wish)
 {
-	int ret = check(c, wish, err);
-
-	if (ret)
-		return ret;
-	free(c->target);
-	c->target = strdup(wish->target);
-	c->be = calloc(1, sizeof(*c->be));
-	if (!c->target || !c->be) {
-		free(c->be);
-		c->be = NULL;
-		c->phase = COPYING_NONE;
-		return error_set(err, ENOMEM, "disk %s", copying_disk(c));
-	}
 	c->loop = loop;
 	c->kind = wish->kind;
 	c->speed = wish->speed;
@@ -274,15 +284,32 @@ int copying_start(struct copying *c, struct loop *loop, const struct copying_wis
 	c->view = (struct copying_view){ .size = c->disk->blk.backend.size };
 	c->view.left = c->view.size;
 	c->errand = (struct errand){ .run = open_target, .done = opened, .opaque = c };
-	ret = errand_start(&c->errand, loop, err);
-	c->phase = ret ? COPYING_NONE : COPYING_OPENS;
-	c->opening = !ret;
+}
+
+int copying_start(struct copying *c, struct loop *loop, const struct copying_wish *wish,
+		  const struct copying_waiter *waiter, struct error *err)
+{
+	int ret = check(c, wish, err);
+
+	if (ret)
+		return ret;
+	keep_last(c);
+	set(c, loop, wish);
+	c->target = strdup(wish->target);
+	c->be = calloc(1, sizeof(*c->be));
+	if (c->target && c->be)
+		ret = errand_start(&c->errand, loop, err);
+	else
+		ret = error_set(err, ENOMEM, "disk %s", copying_disk(c));
 	if (!ret) {
+		c->phase = COPYING_OPENS;
+		c->opening = true;
 		c->started = *waiter;
 		return 0;
 	}
 	free(c->be);
 	c->be = NULL;
+	restore_last(c);
 	return ret;
 }
 
@@ -402,5 +429,6 @@ void copying_destroy(struct copying *c)
 	copying_tell(&c->paced, -ENODEV, &err);
 	if (c->notify_fd >= 0)
 		close(c->notify_fd);
+	forget_last(c);
 	free(c->target);
 }

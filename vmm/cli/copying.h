@@ -51,6 +51,15 @@ struct copying_view {
 	uint64_t rate;
 };
 
+/* What is told of a copy that has ended, for as long as the next one has not begun. */
+struct copying_last {
+	enum copying_phase phase;
+	enum copying_kind kind;
+	char *target; /* owned */
+	uint64_t speed;
+	struct copying_view view;
+};
+
 /* A disk's; zero-initialised, but for the first two. */
 struct copying {
 	struct machine *machine;
@@ -81,6 +90,7 @@ struct copying {
 	struct disk_call start, complete, pivot, cancel, pace;
 	struct copying_waiter started, completed, paced;
 	struct copying_view view;
+	struct copying_last last;
 };
 
 static inline bool copying_under_way(const struct copying *c)
