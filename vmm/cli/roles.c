@@ -37,6 +37,8 @@
 #define IOCTL_TCGETS2 0x802c542a
 #define IOCTL_TCSETS2 0x402c542b
 
+#define ADVISE_GUARD 102 /* MADV_GUARD_INSTALL of Linux 6.13 */
+
 #define NODEV	  "the tests add files only"
 #define ANY	  .by_arg = false
 #define ARG(n, v) .by_arg = true, .arg = (n), .value = (uint32_t)(v)
@@ -134,6 +136,7 @@ const struct role_rule role_rules[] = {
 	CALL("ioctl", S, ARG(1, KVM_IOEVENTFD), "a removed disk's doorbells"),
 	CALL("mmap", S, ARG(2, PROT_NONE), "a thread's stack"),
 	CALL("mprotect", S, ARG(2, PROT_READ | PROT_WRITE), "a thread's stack"),
+	CALL("madvise", S, ARG(2, ADVISE_GUARD), "a thread's stack", .unseen = "glibc 2.42 and later"),
 	CALL("clone3|clone", S, ANY, "threads"),
 	CALL("set_robust_list", S, ANY, "of the C library, at a thread's start"),
 	CALL("rseq", S, ANY, "of the C library, at a thread's start"),
