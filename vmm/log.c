@@ -127,7 +127,8 @@ unsigned log_limit_take(struct log_limit *limit, uint64_t window)
 	return line <= LOG_GUEST_BURST ? LOG_GUEST_BURST + 1 - line : 0;
 }
 
-void log_guest(struct log_limit *limit, const char *fmt, ...)
+/* What the line ends with; NULL: the budget is spent. */
+static const char *budget(struct log_limit *limit)
 {
 	struct timespec now;
 	unsigned left;
@@ -135,6 +136,22 @@ void log_guest(struct log_limit *limit, const char *fmt, ...)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	left = log_limit_take(limit, (uint64_t)now.tv_sec / LOG_GUEST_SECONDS);
 	if (!left)
-		return;
-	WRITE_LINE("guest: ", left > 1 ? "" : " (more of these are held back for a while)", fmt);
+		return NULL;
+	return left > 1 ? "" : " (more of these are held back for a while)";
+}
+
+void log_guest(struct log_limit *limit, const char *fmt, ...)
+{
+	const char *suffix = budget(limit);
+
+	if (suffix)
+		WRITE_LINE("guest: ", suffix, fmt);
+}
+
+void log_host(struct log_limit *limit, const char *fmt, ...)
+{
+	const char *suffix = budget(limit);
+
+	if (suffix)
+		WRITE_LINE("warning: ", suffix, fmt);
 }

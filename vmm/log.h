@@ -36,5 +36,7 @@ struct log_limit {
 unsigned log_limit_take(struct log_limit *limit, uint64_t window);
 
 void log_guest(struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same of what the host does, again and again. */
+void log_host(struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -312,7 +312,7 @@ static void break_and_reset(struct disk *disk)
 }
 
 /* What main says in its look once a second; by write(2), so no buffer of stdio is in the way. */
-static unsigned lines_of_watch(struct disk *disk)
+static unsigned lines_of_watch(struct disk *disk, const char *want)
 {
 	const int file = memfd_create("stderr", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
 	char text[4096];
@@ -325,26 +325,52 @@ static unsigned lines_of_watch(struct disk *disk)
 	for (ssize_t i = pread(file, text, sizeof(text), 0); i > 0; i--)
 		n += text[i - 1] == '\n';
 	if (n)
-		assert_non_null(strstr(text, "vda: the driver broke a ring"));
+		assert_non_null(strstr(text, want));
 	close(file);
 	return n;
 }
 
 static void broken_rings_are_told_once_a_look_and_not_without_end(void **state)
 {
+	static const char broke[] = "vda: the driver broke a ring";
 	struct disk *disk = disk_new(OPTIONS());
 	unsigned lines = 0;
 
-	assert_int_equal(lines_of_watch(disk), 0);
+	assert_int_equal(lines_of_watch(disk, broke), 0);
 	for (unsigned i = 0; i < 50; i++)
 		break_and_reset(disk);
-	assert_int_equal(lines_of_watch(disk), 1);
-	assert_int_equal(lines_of_watch(disk), 0);
+	assert_int_equal(lines_of_watch(disk, broke), 1);
+	assert_int_equal(lines_of_watch(disk, broke), 0);
 	for (unsigned i = 0; i < 50; i++) {
 		break_and_reset(disk);
-		lines += lines_of_watch(disk);
+		lines += lines_of_watch(disk, broke);
 	}
 	assert_in_range(lines, 1, 2 * LOG_GUEST_BURST); /* a new window may begin meanwhile */
+	disk_free(disk);
+}
+
+static void requests_the_host_fails_are_told_while_the_vm_runs(void **state)
+{
+	static const char failed[] = "warning: disk vda: the host failed requests of the guest, "
+				     "last with: Input/output error";
+	struct disk *disk = disk_new(OPTIONS());
+	struct rig_req r = rig_req(&disk->rig, 512);
+	const time_t begun = time(NULL);
+	unsigned lines = 0;
+
+	drive(disk, 0);
+	assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, UINT32_MAX, 512),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(lines_of_watch(disk, failed), 0); /* the guest's own mistake */
+	assert_int_equal(truncate(disk->rig.path, 0), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, 0, 512),
+				 VIRTIO_BLK_S_IOERR);
+		lines += lines_of_watch(disk, failed);
+		assert_int_equal(lines_of_watch(disk, failed), 0);
+	}
+	/* As above; how many windows begin while a slow machine is at it, its clock says. */
+	assert_in_range(lines, 1, LOG_GUEST_BURST * (2 + (time(NULL) - begun) / 10));
 	disk_free(disk);
 }
 
@@ -535,6 +561,7 @@ int main(void)
 		cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
 		cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
 		cmocka_unit_test(broken_rings_are_told_once_a_look_and_not_without_end),
+		cmocka_unit_test(requests_the_host_fails_are_told_while_the_vm_runs),
 		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
 		cmocka_unit_test(only_the_writeback_byte_can_be_written),
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),

@@ -46,6 +46,7 @@ struct blk_dataplane_config {
 struct blk_stats {
 	_Atomic uint64_t requests[BLK_OP_COUNT]; /* completed, by enum blk_op */
 	_Atomic uint64_t errors;		 /* of them with a status other than OK */
+	_Atomic uint64_t failures;		 /* of these because of the host */
 	_Atomic uint64_t bytes_read;		 /* by requests that ended OK */
 	_Atomic uint64_t bytes_written;
 	_Atomic uint64_t kicks;	     /* doorbells that woke the thread */

@@ -67,6 +67,7 @@ static void fail(struct blk_dataplane *dp, struct blk_request *req, int error)
 	const bool range = req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES;
 
 	atomic_store_explicit(&dp->stats.last_errno, -error, memory_order_relaxed);
+	stat_add(&dp->stats.failures, 1);
 	complete(dp, req, range && error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 }
 

@@ -289,23 +289,27 @@ static void watch_syncs(struct virtio_blk *blk, const struct blk_stats *stats)
 		 blk->dev.name, strerror(code));
 }
 
+/* Those of a disk that has lost a sync are told of by that. */
+static void watch_requests(struct virtio_blk *blk, const struct blk_stats *stats)
+{
+	const uint64_t failures = atomic_load_explicit(&stats->failures, memory_order_relaxed);
+	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
+
+	if (failures == blk->told_failures ||
+	    atomic_load_explicit(&stats->sync_errno, memory_order_relaxed))
+		return;
+	blk->told_failures = failures;
+	log_host(&blk->failures, "disk %s: the host failed requests of the guest, last with: %s",
+		 blk->dev.name, strerror(code));
+}
+
 void virtio_blk_watch(struct virtio_blk *blk)
 {
 	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
 
 	watch_rings(blk, stats);
 	watch_syncs(blk, stats);
-}
-
-static void report(struct virtio_blk *blk)
-{
-	const struct blk_stats *stats = blk_dataplane_stats(blk->dataplane);
-	const int code = atomic_load_explicit(&stats->last_errno, memory_order_relaxed);
-
-	virtio_blk_watch(blk);
-	if (code && !blk->told_sync)
-		log_warn("disk %s: the host failed requests of the guest, last with: %s",
-			 blk->dev.name, strerror(code));
+	watch_requests(blk, stats);
 }
 
 static int post(struct virtio_blk *blk, enum blk_command_type type)
@@ -429,7 +433,7 @@ int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)
 	if (ret)
 		return ret;
 	blk->ended = true;
-	report(blk);
+	virtio_blk_watch(blk);
 	return 0;
 }
 

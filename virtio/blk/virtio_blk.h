@@ -25,9 +25,11 @@ struct virtio_blk {
 	int stop_fd;			 /* the VM's: see struct vm */
 	enum disk_on_error on_error;	 /* main's knowledge of it */
 	char serial[21];
-	bool ended;	      /* main's: the thread is gone */
-	uint64_t told_broken; /* main's: rings broken when it last looked */
-	bool told_sync;	      /* main's: it has said that a sync failed */
+	bool ended;		   /* main's: the thread is gone */
+	uint64_t told_broken;	   /* main's: rings broken when it last looked */
+	bool told_sync;		   /* main's: it has said that a sync failed */
+	uint64_t told_failures;	   /* main's: requests failed by the host when it last looked */
+	struct log_limit failures; /* and how often it may say so */
 };
 
 /* What a disk finds in its machine. */
