@@ -496,8 +496,9 @@ pausing() {
 	has_ended 143 signal
 }
 
-# A host without room for what the guest writes: the VM stops, says why, and the guest sees nothing
-# but time.
+# A host without room for what the guest writes, first on a disk that has on-error= from the start,
+# then on one that is given it while the VM is paused for the other: it stops, says why, and the guest
+# sees nothing but time.
 on_error() {
 	small=$dir/small
 	mkdir "$small"
@@ -505,10 +506,13 @@ on_error() {
 		ok "a full host # SKIP needs to be root"
 		return
 	fi
+	patience=300
 	blank "$small/data.img" 16M
+	blank "$small/late.img" 16M
 	linux cloud full ""
 	open_input
-	background --disk "$small/data.img,cache=writeback,on-error=enospc"
+	background --disk "$small/data.img,cache=writeback,on-error=enospc" \
+		--disk "$small/late.img,cache=writeback"
 	within_patience is_paused
 	ctl "it is paused" '^state  *paused' vm
 	ctl "and says why" "^reason  *disk '.*data.img': No space left on device" vm
@@ -519,11 +523,20 @@ on_error() {
 	ctl "it is resumed in vain" '^running' resume
 	within_patience is_paused
 	ctl "it is paused again" '^reason  *disk' vm
+	ctl "the other disk reports errors" '^on_error  *report' disk show vdb
+	ctl "it is to stop from now on" '^changed' disk on-error vdb stop
+	ctl "as it says" '^on_error  *stop' disk show vdb
+	mount -o remount,size=10m "$small"
+	ctl "it is resumed with room for one" '^running' resume
+	within_patience is_paused
+	ctl "it is paused for the other" "^reason  *disk '.*late.img': No space left on device" vm
 	mount -o remount,size=32m "$small"
-	ctl "it is resumed with room" '^running' resume
+	ctl "it is resumed with room for both" '^running' resume
 	has_ended 0 poweroff
 	on_host vda "$small/data.img"
-	is "it was paused twice" "$(grep -c 'the VM is paused; make room' "$dir/stderr")" 2
+	on_host vdb "$small/late.img"
+	is "it was paused three times" "$(grep -c 'the VM is paused; make room' "$dir/stderr")" 3
+	patience=150
 	close_input
 	umount "$small"
 }

@@ -362,7 +362,9 @@ test_pause() {
 
 # More than the host has room for.
 test_full() {
-	check "vda: data is there after dropping caches" written vda 0 8
+	for disk in vda vdb; do
+		check "$disk: data is there after dropping caches" written $disk 0 8
+	done
 	no_trouble
 }
 
