@@ -18,21 +18,22 @@
 /* Read and written by the disk's threads, too. */
 static struct {
 	pthread_mutex_t lock;
-	_Atomic bool hold;    /* syncs and durable writes do not get on */
-	_Atomic int waiting;  /* of them, the workers' */
-	_Atomic int fail;     /* so many syncs fail */
-	_Atomic int refuse;   /* so many FDSYNCs are not even taken: ENOMEM */
-	_Atomic int fdsyncs;  /* IO_CMD_FDSYNC seen */
-	_Atomic int syncs;    /* fdatasync() seen */
-	_Atomic int durable;  /* writes with RWF_DSYNC seen */
-	io_context_t ctx;     /* under `lock`, as are these: what is held of Linux AIO */
-	struct iocb held[64]; /* copies: the disk's own belong to its thread */
+	_Atomic bool hold;	  /* syncs and durable writes do not get on */
+	_Atomic bool hold_writes; /* durable writes do not */
+	_Atomic int waiting;	  /* of them, the workers' */
+	_Atomic int fail;	  /* so many syncs fail */
+	_Atomic int refuse;	  /* so many FDSYNCs are not even taken: ENOMEM */
+	_Atomic int fdsyncs;	  /* IO_CMD_FDSYNC seen */
+	_Atomic int syncs;	  /* fdatasync() seen */
+	_Atomic int durable;	  /* writes with RWF_DSYNC seen */
+	io_context_t ctx;	  /* under `lock`, as are these: what is held of Linux AIO */
+	struct iocb held[64];	  /* copies: the disk's own belong to its thread */
 	unsigned nheld;
 } storage = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static int reset_storage(void **state)
 {
-	storage.hold = false;
+	storage.hold = storage.hold_writes = false;
 	storage.waiting = storage.fail = storage.refuse = 0;
 	storage.fdsyncs = storage.syncs = storage.durable = 0;
 	storage.nheld = 0;
@@ -56,9 +57,11 @@ static int really_submit(io_context_t ctx, long n, struct iocb **iocb)
 	return ret < 0 ? -errno : ret;
 }
 
-static bool is_sync(const struct iocb *iocb)
+static bool is_held(const struct iocb *iocb)
 {
-	return iocb->aio_lio_opcode == IO_CMD_FDSYNC || iocb->aio_rw_flags & RWF_DSYNC;
+	if (iocb->aio_rw_flags & RWF_DSYNC)
+		return storage.hold || storage.hold_writes;
+	return storage.hold && iocb->aio_lio_opcode == IO_CMD_FDSYNC;
 }
 
 /* A sync that fails does so when it completes, as a write of an odd length does here. */
@@ -82,7 +85,7 @@ static int submit_one(io_context_t ctx, struct iocb *iocb)
 	if (iocb->aio_lio_opcode == IO_CMD_FDSYNC && take(&storage.refuse))
 		return -ENOMEM;
 	pthread_mutex_lock(&storage.lock);
-	if (storage.hold && is_sync(iocb)) {
+	if (is_held(iocb)) {
 		storage.ctx = ctx;
 		storage.held[storage.nheld++] = *iocb;
 	} else {
@@ -105,10 +108,10 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 	return n;
 }
 
-static void wait_for_release(void)
+static void wait_for_release(const _Atomic bool *writes)
 {
 	storage.waiting++;
-	while (storage.hold)
+	while (storage.hold || (writes && *writes))
 		usleep(500);
 	storage.waiting--;
 }
@@ -116,7 +119,7 @@ static void wait_for_release(void)
 int fdatasync(int fd)
 {
 	storage.syncs++;
-	wait_for_release();
+	wait_for_release(NULL);
 	if (take(&storage.fail)) {
 		errno = EIO;
 		return -1;
@@ -128,7 +131,7 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	if (flags & RWF_DSYNC) {
 		storage.durable++;
-		wait_for_release();
+		wait_for_release(&storage.hold_writes);
 	}
 	return syscall(SYS_pwritev2, fd, iov, n, off, 0, flags);
 }
@@ -153,7 +156,7 @@ static void wait_held(unsigned n)
 static void release(void)
 {
 	pthread_mutex_lock(&storage.lock);
-	storage.hold = false;
+	storage.hold = storage.hold_writes = false;
 	for (unsigned i = 0; i < storage.nheld; i++) {
 		struct iocb *iocb = &storage.held[i];
 
@@ -483,6 +486,28 @@ static void a_failed_flush_stays_failed_over_resets(void **state)
 	}
 }
 
+/* The storage told the FLUSH of a loss, and nobody else. Through the page cache one waits for the other. */
+static void a_durable_write_beside_a_failed_flush_fails_too(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig *rig = rig_new(through(every[i]));
+		struct rig_req w = rig_req(rig, 4096), f = rig_req(rig, 0);
+		struct fake_done done;
+
+		reset_storage(NULL);
+		storage.hold_writes = true;
+		rig_queue(rig, 0, &w, OUT, 0, 4096, 1);
+		rig_kick(rig, 0);
+		wait_held(1);
+		storage.fail = 1;
+		assert_int_equal(rig_do(rig, &f, FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+		release();
+		assert_true(rig_wait(rig, 0, &done));
+		assert_int_equal(rig_status(rig, &w), VIRTIO_BLK_S_IOERR);
+		rig_free(rig);
+	}
+}
+
 static void an_image_opened_again_can_be_flushed_again(void **state)
 {
 	struct rig *rig = rig_new(native);
@@ -685,6 +710,7 @@ int main(void)
 		T(the_end_of_a_disk_that_was_only_read_is_quick),
 		T(a_sync_that_fails_at_the_end_is_told_of),
 		T(a_failed_flush_stays_failed_over_resets),
+		T(a_durable_write_beside_a_failed_flush_fails_too),
 		T(an_image_opened_again_can_be_flushed_again),
 		T(no_flush_is_answered_while_an_earlier_one_may_fail),
 		T(all_that_wait_for_a_flush_that_fails_fail_too),

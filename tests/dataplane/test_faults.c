@@ -23,7 +23,8 @@ static struct {
 	_Atomic int no_ring;	  /* the mapped ring is of an unknown kind */
 	_Atomic int sync_errno;	  /* fdatasync(), once */
 	_Atomic int told_once;	  /* fdatasync() fails late for one caller, never for another */
-	_Atomic int write_errno;  /* pwritev2() */
+	_Atomic int write_errno;  /* pwritev2(), and with no_ring all writes by Linux AIO */
+	_Atomic int group_errno;  /* with no_ring: so many of these fail with EIO */
 	_Atomic int eintr;	  /* so many p*v2() calls */
 	_Atomic int short_sync;	  /* p*v2() move one sector */
 	_Atomic int no_fallocate; /* fallocate() is not supported */
@@ -96,6 +97,27 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocb)
 		return error;
 	ret = syscall(SYS_io_submit, ctx, good, iocb);
 	return ret < 0 ? -errno : ret;
+}
+
+static void spoil_event(struct io_event *event)
+{
+	const short op = event->obj->aio_lio_opcode;
+
+	if (op != IO_CMD_PWRITE && op != IO_CMD_PWRITEV)
+		return;
+	if (fault.write_errno)
+		event->res = (unsigned long)-(long)fault.write_errno;
+	if (take(&fault.group_errno))
+		event->res = (unsigned long)-EIO;
+}
+
+int io_getevents(io_context_t ctx, long min, long max, struct io_event *events, struct timespec *t)
+{
+	const int n = (int)syscall(SYS_io_getevents, ctx, min, max, events, t);
+
+	for (int i = 0; i < n; i++)
+		spoil_event(&events[i]);
+	return n < 0 ? -errno : n;
 }
 
 static bool fail_rw(bool write)
@@ -356,12 +378,12 @@ static void a_flush_beside_a_failed_one_fails_too(void **state)
 	rig_free(rig);
 }
 
-static void a_durable_write_after_a_failed_one_fails_too(void **state)
+static void durable_writes_stay_failed(struct rig_config config)
 {
-	struct rig_config config = threads;
 	struct rig_req r;
 	struct rig *rig;
 
+	fault.no_ring = 1;
 	config.writethrough = true;
 	rig = rig_new(config);
 	r = rig_req(rig, 512);
@@ -373,7 +395,61 @@ static void a_durable_write_after_a_failed_one_fails_too(void **state)
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
 	fault.write_errno = 0;
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(atomic_load(&blk_dataplane_stats(rig->dp)->sync_errno), EIO);
+	rig_free(rig);
+}
+
+static void a_durable_write_after_a_failed_one_fails_too(void **state)
+{
+	durable_writes_stay_failed((struct rig_config){ 0 });
+	durable_writes_stay_failed((struct rig_config){ .aio = DISK_AIO_THREADS });
+	durable_writes_stay_failed(threads);
+}
+
+/* Writes that go as one, and fail as one: the second try of each says nothing of the first. */
+static void durable_neighbours_of_a_failed_one_fail_too(void **state)
+{
+	struct rig_req r[4];
+	struct rig *rig;
+	struct fake_done done;
+
+	fault.no_ring = 1;
+	rig = rig_new((struct rig_config){ .writethrough = true });
+	for (unsigned i = 0; i < 4; i++) {
+		r[i] = rig_req(rig, 4096);
+		rig_queue(rig, 0, &r[i], VIRTIO_BLK_T_OUT, 8 * i, 4096, i);
+	}
+	fault.group_errno = 1;
+	rig_kick(rig, 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(rig_wait(rig, 0, &done));
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(rig_status(rig, &r[i]), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(fault.group_errno, 0);
+	rig_free(rig);
+}
+
+static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type, uint32_t flags)
+{
+	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
+
+	*seg = (struct virtio_blk_discard_write_zeroes){ 64, 64, flags };
+	return rig_do(rig, r, type, 0, sizeof(*seg));
+}
+
+/* Its bytes are there, the sync behind them was not. */
+static void zeroes_whose_sync_fails_lose_the_disks_promise(void **state)
+{
+	struct rig_config config = { .writethrough = true, .features = F_RANGES };
+	struct rig *rig = rig_new(config);
+	struct rig_req r = rig_req(rig, 512);
+
+	fault.sync_errno = EIO; /* once */
+	assert_int_equal(do_range(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(do_range(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(rig_do(rig, &r, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
 	rig_free(rig);
 }
 
@@ -415,14 +491,6 @@ static void too_few_aio_contexts_are_explained(void **state)
 	rig_free(rig);
 }
 
-static uint8_t do_range(struct rig *rig, const struct rig_req *r, uint32_t type, uint32_t flags)
-{
-	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r->data);
-
-	*seg = (struct virtio_blk_discard_write_zeroes){ 64, 64, flags };
-	return rig_do(rig, r, type, 0, sizeof(*seg));
-}
-
 static void zeroes_are_written_where_the_host_makes_none(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES });
@@ -456,6 +524,8 @@ int main(void)
 		T(a_failed_flush_stays_failed),
 		T(a_flush_beside_a_failed_one_fails_too),
 		T(a_durable_write_after_a_failed_one_fails_too),
+		T(durable_neighbours_of_a_failed_one_fail_too),
+		T(zeroes_whose_sync_fails_lose_the_disks_promise),
 		T(old_kernels_flush_on_a_worker),
 		T(an_unknown_ring_is_reaped_by_a_call),
 		T(too_few_aio_contexts_are_explained),

@@ -118,12 +118,6 @@ static bool syncs(const struct blk_pool *pool, const struct blk_request *req)
 	return !file_of(pool, req)->direct && blk_request_promises(req);
 }
 
-/* A WRITE that found no space, or too large a file, has lost nothing. */
-bool blk_pool_lost(const struct blk_pool *pool, const struct blk_request *req, int error)
-{
-	return error && syncs(pool, req) && (req->op == BLK_OP_FLUSH || error == -EIO);
-}
-
 /*
  * The kernel tells one caller per open file that pages were lost, and then calls them clean: a sync
  * that runs beside the one that fails may succeed over the same loss, and so does any later one. So
@@ -137,7 +131,7 @@ static int execute_sync(struct blk_pool *pool, struct blk_request *req, void *bo
 	pthread_mutex_lock(&pool->sync_lock);
 	if (!pool->sync_failed)
 		ret = blk_blocking_execute(req, pool->be, bounce);
-	if (blk_pool_lost(pool, req, ret))
+	if (blk_request_lost(req, ret))
 		pool->sync_failed = true;
 	pthread_mutex_unlock(&pool->sync_lock);
 	return ret;

@@ -74,8 +74,4 @@ static inline bool blk_pool_has_done(const struct blk_pool *pool)
 /* The disk's thread: all that is finished, a list through `next`; req->result says how. */
 struct blk_request *blk_pool_reap(struct blk_pool *pool);
 
-/* Of a request that ended with `error`: does it say that pages of the host's cache were lost? Then
- * the workers have no later sync succeed. Any thread. */
-bool blk_pool_lost(const struct blk_pool *pool, const struct blk_request *req, int error);
-
 #endif

@@ -43,6 +43,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->be = config->backend;
 	dp->size = config->backend->size;
 	dp->overlay = config->backend->overlay;
+	dp->checks_ends = dp->overlay;
 	dp->mem = config->mem;
 	dp->nqueues = config->nqueues;
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;

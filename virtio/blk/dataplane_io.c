@@ -78,19 +78,28 @@ void dataplane_forget(struct blk_dataplane *dp, struct blk_request *req)
 	dataplane_put(dp, req);
 }
 
+/* The host has done it; 0, or what is wrong all the same. The storage tells of a loss once: what it did
+ * meanwhile, and well, may be lost with the rest. */
+static int landed(struct blk_dataplane *dp, const struct blk_request *req)
+{
+	if (dataplane_has_lost(dp) && blk_request_promises(req))
+		return -EIO;
+	if (dp->overlay && req->op != BLK_OP_READ)
+		blk_overlay_landed(dp->overlay, req);
+	return 0;
+}
+
 /* `error`: 0, or the host's -errno. */
 static void finish(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
 	if (dp->job)
 		dataplane_job_write_ended(dp, req);
-	if (error) {
-		if (!dataplane_keep_failed(dp, req, error))
-			fail(dp, req, error);
-		return;
-	}
-	if (dp->overlay && req->op != BLK_OP_READ)
-		blk_overlay_landed(dp->overlay, req);
-	complete(dp, req, VIRTIO_BLK_S_OK);
+	if (!error && dp->checks_ends)
+		error = landed(dp, req);
+	if (!error)
+		complete(dp, req, VIRTIO_BLK_S_OK);
+	else if (!dataplane_keep_failed(dp, req, error))
+		fail(dp, req, error);
 }
 
 /* True when the READ, or this part of it, is done; else what is left goes to a worker. */
@@ -185,7 +194,7 @@ static void end_flush(struct blk_dataplane *dp, struct blk_request *req, int err
 /* The engine's last word on a request. */
 static void executed(struct blk_dataplane *dp, struct blk_request *req, int error)
 {
-	if (req->op == BLK_OP_FLUSH ? error : blk_pool_lost(&dp->pool, req, error))
+	if (blk_request_lost(req, error))
 		dataplane_sync_failed(dp, error);
 	if (req->op == BLK_OP_FLUSH)
 		end_flush(dp, req, error);
@@ -394,6 +403,8 @@ static void reaped_group(struct blk_dataplane *dp, struct blk_request *req, long
 	struct blk_request *next;
 
 	if (res != (long)req->group.len) {
+		if (res < 0 && blk_request_lost(req, (int)res))
+			dataplane_sync_failed(dp, (int)res);
 		dissolve(dp, req);
 		return;
 	}

@@ -76,6 +76,7 @@ struct blk_dataplane {
 	bool notify_on;	      /* the driver was asked to kick */
 	bool writeback;	      /* completed writes may sit in a volatile cache until FLUSH */
 	bool try_cached;      /* READs may be tried in the host's page cache first */
+	bool checks_ends;     /* an overlay, or a lost sync: see landed() */
 	const struct blk_command *pending[BLK_BOX_COUNT]; /* taken, to be ended when drained */
 	unsigned in_flight; /* requests taken from a ring and not given back */
 	struct blk_flushes flushes;
@@ -123,6 +124,7 @@ static inline bool dataplane_has_lost(const struct blk_dataplane *dp)
 static inline void dataplane_sync_failed(struct blk_dataplane *dp, int error)
 {
 	atomic_store_explicit(&dp->stats.sync_errno, -error, memory_order_relaxed);
+	dp->checks_ends = true;
 }
 
 /* True when requests may be taken from the rings, and parked ones sent. */

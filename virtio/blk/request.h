@@ -11,6 +11,7 @@
 #ifndef MVMM_BLK_REQUEST_H
 #define MVMM_BLK_REQUEST_H
 
+#include <errno.h>
 #include <libaio.h>
 #include <linux/virtio_blk.h>
 #include <stdbool.h>
@@ -108,6 +109,14 @@ static inline bool blk_request_promises(const struct blk_request *req)
 	if (req->op == BLK_OP_FLUSH)
 		return true;
 	return req->durable && (req->op == BLK_OP_WRITE || req->op == BLK_OP_WRITE_ZEROES);
+}
+
+/* Does its end, with `error`, say that more may be lost than its own data? A sync does. A WRITE that
+ * found no space, or too large a file, has lost nothing; of an I/O error nobody knows whether it came
+ * from its sync. */
+static inline bool blk_request_lost(const struct blk_request *req, int error)
+{
+	return error && blk_request_promises(req) && (req->op == BLK_OP_FLUSH || error == -EIO);
 }
 
 /* What requests of one disk are held against. Changes only while it is drained, but for a size that
