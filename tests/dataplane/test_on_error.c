@@ -14,6 +14,7 @@ static struct {
 	_Atomic int complete;	  /* READ and WRITE of Linux AIO fail when they complete: EINVAL */
 	_Atomic int blocking;	  /* p*v2() fail with this */
 	_Atomic int short_first;  /* p*v2() move so many sectors before they fail */
+	_Atomic int zeroes;	  /* fallocate() fails with this */
 	_Atomic int sync_errno;	  /* fdatasync() */
 	_Atomic int durable;	  /* writes with RWF_DSYNC seen */
 	_Atomic int syncs;	  /* fdatasync() seen */
@@ -79,6 +80,15 @@ int fdatasync(int fd)
 		return -1;
 	}
 	return syscall(SYS_fdatasync, fd);
+}
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+	if (fault.zeroes) {
+		errno = fault.zeroes;
+		return -1;
+	}
+	return syscall(SYS_fallocate, fd, mode, off, len);
 }
 
 static struct rig *new_rig(bool native, enum disk_on_error on_error)
@@ -233,6 +243,31 @@ static void the_rest_is_sent_not_what_was_done(void **state)
 	assert_ends(rig, &r, 2, VIRTIO_BLK_S_OK, 4097);
 	for (unsigned i = 0; i < 4096; i++)
 		assert_int_equal(((uint8_t *)rig_ptr(rig, r.data))[i], 3);
+	rig_free(rig);
+}
+
+/* Zeroes are a write. */
+static void zeroes_are_written_after_the_resume(void **state)
+{
+	struct rig *rig = rig_new(
+		(struct rig_config){ .on_error = DISK_ON_ERROR_ENOSPC, .features = F_RANGES });
+	struct rig_req r = rig_req(rig, 2 * sizeof(struct virtio_blk_discard_write_zeroes));
+	struct virtio_blk_discard_write_zeroes *seg = rig_ptr(rig, r.data);
+
+	seg[0] = (struct virtio_blk_discard_write_zeroes){ 64, 8, 0 };
+	seg[1] = (struct virtio_blk_discard_write_zeroes){ 128, 8, 0 };
+	fault.zeroes = ENOSPC;
+	queue(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1);
+	wait_stopped(rig, ENOSPC);
+	fault.zeroes = 0;
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	assert_ends(rig, &r, 1, VIRTIO_BLK_S_OK, 1);
+	assert_image(rig, 64 * 512, 0, 4096);
+	assert_image(rig, 128 * 512, 0, 4096);
+	fault.zeroes = ENOSPC; /* a discard is only advice */
+	seg[1] = (struct virtio_blk_discard_write_zeroes){ 256, 64, 0 };
+	queue(rig, &r, VIRTIO_BLK_T_DISCARD, 0, 2);
+	assert_ends(rig, &r, 2, VIRTIO_BLK_S_IOERR, 1);
 	rig_free(rig);
 }
 
@@ -469,6 +504,7 @@ int main(void)
 		TEST(what_failed_is_done_after_the_resume),
 		TEST(who_fails_again_stops_again),
 		TEST(the_rest_is_sent_not_what_was_done),
+		TEST(zeroes_are_written_after_the_resume),
 		TEST(other_errors_are_reported),
 		TEST(flushes_and_refused_requests_are_reported),
 		TEST(a_durable_write_after_a_lost_sync_is_reported),

@@ -62,8 +62,17 @@ static bool is_going(const struct blk_dataplane *dp)
 
 static bool is_stopper(const struct blk_dataplane *dp, const struct blk_request *req, int error)
 {
-	if (req->op != BLK_OP_READ && req->op != BLK_OP_WRITE)
+	switch (req->op) {
+	case BLK_OP_READ:
+	case BLK_OP_WRITE:
+		break;
+	case BLK_OP_WRITE_ZEROES: /* no segment of it is consumed: all of it is done again */
+		if (error != -EOPNOTSUPP)
+			break;
 		return false;
+	default:
+		return false;
+	}
 	/* It would fail again for ever, and has perhaps just said what else is lost; see go(). */
 	if (blk_request_promises(req) && dataplane_has_lost(dp))
 		return false;
