@@ -307,6 +307,7 @@ static void qcow2_magic_is_warned_of(void **state)
 	close(fd);
 	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
 	assert_non_null(strstr(rig->said, "qcow2"));
+	assert_non_null(strstr(rig->said, "qemu-img convert -O raw "));
 	block_backend_close(&rig->be);
 }
 

@@ -158,8 +158,9 @@ static void warn_of_format(const struct block_backend *be, const struct disk_con
 
 	if (pread(be->fd, magic, sizeof(magic), 0) == sizeof(magic) &&
 	    !memcmp(magic, "QFI\xfb", sizeof(magic)))
-		log_warn("disk '%s': begins like a qcow2 image, but is used as a raw one",
-			 config->path);
+		log_warn("disk '%s': begins like a qcow2 image, but is used as a raw one; if it is "
+			 "one: qemu-img convert -O raw %s NEW",
+			 config->path, config->path);
 }
 
 /* What statx() says about direct I/O (Linux 6.1). False: it says nothing. */
