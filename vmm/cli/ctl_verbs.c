@@ -296,6 +296,16 @@ static int unknown_verb(int argc, char **argv, struct error *err)
 			  argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
 }
 
+/* In brackets: goes without, too. */
+static int check_values(const struct ctl_wish *wish, struct error *err)
+{
+	const struct ctl_verb *verb = wish->verb;
+
+	if (!verb->within || wish->body || verb->keys[0] == '[')
+		return 0;
+	return error_setx(err, EINVAL, "ctl: %s: to what? %s", verb->words, verb->keys);
+}
+
 int ctl_parse(int argc, char **argv, struct ctl_wish *wish, struct error *err)
 {
 	int used, ret;
@@ -306,6 +316,8 @@ int ctl_parse(int argc, char **argv, struct ctl_wish *wish, struct error *err)
 	ret = put_path(wish, used < argc ? argv[used] : NULL, err);
 	for (used += ret; ret >= 0 && used < argc; used++)
 		ret = put_pair(wish, argv[used], err);
+	if (ret >= 0)
+		ret = check_values(wish, err);
 	if (ret >= 0)
 		return 0;
 	json_decref(wish->body);
