@@ -100,6 +100,16 @@ static inline void wait_held(unsigned n)
 	fail_msg("%u requests in flight, not %u", now, n);
 }
 
+static inline bool is_holding(void)
+{
+	bool any;
+
+	pthread_mutex_lock(&slow.lock);
+	any = slow.n;
+	pthread_mutex_unlock(&slow.lock);
+	return any;
+}
+
 static inline unsigned take_durable(void)
 {
 	unsigned n;

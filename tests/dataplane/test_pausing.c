@@ -510,6 +510,68 @@ static void a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing(vo
 	vm_rig_free(r);
 }
 
+/* One disk's storage takes requests and answers none from now on: whose does still? */
+static unsigned hang_one(void)
+{
+	unsigned before[CPUS];
+
+	hold_io(true);
+	for (unsigned i = 0; i < RIG_WAIT_MS && !is_holding(); i++)
+		usleep(1000);
+	for (unsigned cpu = 0; cpu < CPUS; cpu++)
+		before[cpu] = atomic_load(&guest[cpu].now);
+	for (unsigned i = 0; i < RIG_WAIT_MS; i++, usleep(1000))
+		for (unsigned cpu = 0; cpu < CPUS; cpu++)
+			if (atomic_load(&guest[cpu].now) > before[cpu] + 2 * DEPTH)
+				return cpu;
+	fail_msg("both hang");
+	return 0;
+}
+
+static void wait_told(struct vm_rig *r, unsigned times)
+{
+	for (unsigned i = 0; i < RIG_WAIT_MS && count(heard(), "mvmm ctl") < times; i++)
+		serve(r, 1, NULL);
+	assert_int_equal(count(heard(), "make room, then: mvmm ctl a.sock resume\n"), times);
+}
+
+/* A pause was taken back because of the one that hangs: until that answers the machine resumes. */
+static void a_disk_that_stops_beside_a_hung_one_is_resumed(void **state)
+{
+	struct vm_rig *r = vm_rig_new();
+	struct answer paused = { 0 }, resumed[3] = { 0 };
+	struct pausing *p = &r->m.pausing;
+	struct machine_disk *disk;
+	unsigned works;
+
+	wait_for_io(0);
+	wait_for_io(1);
+	works = hang_one();
+	disk = &r->disk[works];
+	assert_int_equal(pausing_pause(p, answer, &paused), 0);
+	assert_false(serve(r, 50, &paused.there));
+	assert_int_equal(pausing_resume(p, answer, &resumed[0]), 0);
+	for (unsigned i = 0; i < RIG_WAIT_MS && disk_call_waits(&disk->calls, &disk->pause.resume);
+	     i++)
+		serve(r, 1, NULL);
+	fail_io(ENOSPC);
+	wait_told(r, 1);
+	assert_int_equal(pausing_resume(p, answer, &resumed[1]), 0); /* in vain */
+	assert_int_equal(resumed[0].result, -ECANCELED);
+	assert_int_equal(pausing_resume(p, NULL, NULL), -EBUSY);
+	wait_told(r, 2);
+	assert_string_equal(pausing_state_name(p), "resuming");
+	fail_io(0);
+	assert_int_equal(pausing_resume(p, answer, &resumed[2]), 0);
+	wait_for_io(works);
+	release_held();
+	assert_true(serve(r, RIG_WAIT_MS, &resumed[2].there));
+	assert_int_equal(resumed[2].result, 0);
+	wait_for_io(!works);
+	assert_string_equal(pausing_state_name(p), "running");
+	vm_rig_free(r);
+}
+
 static void a_stopped_machine_ends_at_once(void **state)
 {
 	struct vm_rig *r = vm_rig_new();
@@ -540,6 +602,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing,
 			listen_begin, listen_end),
+		cmocka_unit_test_setup_teardown(a_disk_that_stops_beside_a_hung_one_is_resumed,
+						listen_begin, listen_end),
 		cmocka_unit_test_setup_teardown(a_stopped_machine_ends_at_once, listen_begin,
 						listen_end),
 	};

@@ -535,7 +535,7 @@ on_error() {
 	has_ended 0 poweroff
 	on_host vda "$small/data.img"
 	on_host vdb "$small/late.img"
-	is "it was paused three times" "$(grep -c 'the VM is paused; make room' "$dir/stderr")" 3
+	is "it was paused three times" "$(grep -c 'the VM waits for it; make room' "$dir/stderr")" 3
 	patience=150
 	close_input
 	umount "$small"

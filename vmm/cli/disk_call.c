@@ -66,6 +66,15 @@ void disk_call(struct disk_calls *calls, struct loop *loop, struct disk_call *ca
 	post_first(calls);
 }
 
+bool disk_call_waits(const struct disk_calls *calls, const struct disk_call *call)
+{
+	const struct disk_call *at = calls->first;
+
+	while (at && at != call)
+		at = at->next;
+	return at;
+}
+
 void disk_calls_close(struct disk_calls *calls)
 {
 	calls->closed = true;

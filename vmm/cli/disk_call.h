@@ -39,6 +39,9 @@ struct disk_calls {
 /* Main. `done` may be called before this returns. */
 void disk_call(struct disk_calls *calls, struct loop *loop, struct disk_call *call);
 
+/* Is `call` under way, or does it wait for others? Main. */
+bool disk_call_waits(const struct disk_calls *calls, const struct disk_call *call);
+
 /* The disk is about to be taken away: ends all calls, and each that is made later. Main. */
 void disk_calls_close(struct disk_calls *calls);
 

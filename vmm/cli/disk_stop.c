@@ -18,8 +18,15 @@ static void tell(const struct machine *m, const struct machine_disk *disk, int c
 {
 	const char *socket = m->opt->control;
 
-	log_warn("disk '%s': %s: the VM is paused; %s, then: mvmm ctl %s resume",
+	log_warn("disk '%s': %s: the VM waits for it; %s, then: mvmm ctl %s resume",
 		 machine_disk_path(disk), strerror(code), remedy(code), socket ? socket : "PATH");
+}
+
+/* Until that RESUME is answered, it is the last stop that is still seen. */
+bool disk_stop_holds(const struct machine_disk *disk, int *code)
+{
+	return virtio_blk_stopped(&disk->blk, code) &&
+	       !disk_call_waits(&disk->calls, &disk->pause.resume);
 }
 
 bool disk_stop_tell(struct machine *m)
@@ -30,7 +37,7 @@ bool disk_stop_tell(struct machine *m)
 	for (unsigned i = 0; i < m->ndisks; i++) {
 		struct machine_disk *disk = m->disk[i];
 
-		if (!virtio_blk_stopped(&disk->blk, &code))
+		if (!disk_stop_holds(disk, &code))
 			continue;
 		any = true;
 		if (!disk->pause.told)
@@ -38,12 +45,6 @@ bool disk_stop_tell(struct machine *m)
 		disk->pause.told = true;
 	}
 	return any;
-}
-
-void disk_stop_forget(struct machine *m)
-{
-	for (unsigned i = 0; i < m->ndisks; i++)
-		m->disk[i]->pause.told = false;
 }
 
 bool disk_stop_reason(const struct machine *m, char *text, size_t size)

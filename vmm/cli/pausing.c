@@ -17,7 +17,9 @@
  *
  * A disk that on-error= has stopped, with requests in its hands that the host has failed, pauses the
  * machine as anybody does. Its RESUME is what sends them again; whether it has stopped once more is
- * looked at when that has been answered.
+ * looked at when that has been answered. That may be long before another disk, whose storage does not
+ * answer, lets the state be RUNS: so in RESUMES one that has stopped is told of, too, and a further
+ * resume tries it again.
  */
 #include "vmm/cli/pausing.h"
 
@@ -51,10 +53,12 @@ static void expect(struct pausing *p, enum pausing_state state, pausing_done don
 /* What a disk answers does not matter: one that is gone, or about to be, is as quiet as any. */
 static void disk_done(struct pausing *p, enum pausing_state from, enum pausing_state to)
 {
-	if (p->state != from || --p->waits)
+	if (p->state != from)
 		return;
-	p->state = to;
-	finish(p, 0);
+	if (!--p->waits) {
+		p->state = to;
+		finish(p, 0);
+	}
 	pausing_look(p);
 }
 
@@ -95,18 +99,45 @@ static void pause_disks(struct pausing *p)
 	disk_paused(p, 0);
 }
 
+/* If it stops once more, that will be told of once more. */
+static void resume_disk(struct pausing *p, struct machine_disk *disk)
+{
+	struct disk_call *call = &disk->pause.resume;
+
+	disk->pause.told = false;
+	*call = (struct disk_call){ post_resume, disk_resumed, p, NULL };
+	disk_call(&disk->calls, p->loop, call);
+}
+
 /* All of them: also where they were not asked to pause, one may have stopped by itself. */
 static void resume_disks(struct pausing *p)
 {
 	struct machine *m = p->machine;
 
 	p->waits = m->ndisks + 1;
-	for (unsigned i = 0; i < m->ndisks; i++) {
-		struct disk_call *call = &m->disk[i]->pause.resume;
+	for (unsigned i = 0; i < m->ndisks; i++)
+		resume_disk(p, m->disk[i]);
+}
 
-		*call = (struct disk_call){ post_resume, disk_resumed, p, NULL };
-		disk_call(&m->disk[i]->calls, p->loop, call);
+/* Those that have stopped since they answered, while another has yet to answer. */
+static int resume_stopped(struct pausing *p, pausing_done done, void *opaque)
+{
+	struct machine *m = p->machine;
+	unsigned n = 0;
+	int code;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		if (!disk_stop_holds(m->disk[i], &code))
+			continue;
+		p->waits++;
+		resume_disk(p, m->disk[i]);
+		n++;
 	}
+	if (!n)
+		return -EBUSY;
+	finish(p, -ECANCELED);
+	expect(p, PAUSING_RESUMES, done, opaque);
+	return 0;
 }
 
 int pausing_pause(struct pausing *p, pausing_done done, void *opaque)
@@ -127,11 +158,10 @@ int pausing_resume(struct pausing *p, pausing_done done, void *opaque)
 	if (p->state == PAUSING_RUNS)
 		return -EALREADY;
 	if (p->state == PAUSING_RESUMES)
-		return -EBUSY;
+		return resume_stopped(p, done, opaque);
 	if (p->state == PAUSING_PAUSES)
 		finish(p, -ECANCELED);
 	expect(p, PAUSING_RESUMES, done, opaque);
-	disk_stop_forget(p->machine);
 	resume_disks(p);
 	vm_resume(&p->machine->vm);
 	disk_resumed(p, 0);
@@ -140,7 +170,7 @@ int pausing_resume(struct pausing *p, pausing_done done, void *opaque)
 
 void pausing_look(struct pausing *p)
 {
-	if (p->state != PAUSING_RESUMES && disk_stop_tell(p->machine) && p->state == PAUSING_RUNS)
+	if (disk_stop_tell(p->machine) && p->state == PAUSING_RUNS)
 		pausing_pause(p, NULL, NULL);
 	if (p->state == PAUSING_PAUSES && !p->disks_asked && vm_paused(&p->machine->vm))
 		pause_disks(p);

@@ -50,7 +50,8 @@ int pausing_pause(struct pausing *p, pausing_done done, void *opaque);
 
 /*
  * Starts to resume, or takes a pause back that is not complete. 0, and `done` as above, once every disk
- * serves again; -EALREADY: it runs. -EBUSY: a resume is under way. Main.
+ * serves again; -EALREADY: it runs. -EBUSY: a resume is under way, and no disk has stopped meanwhile
+ * that could be tried again; else this one takes its place (-ECANCELED). Main.
  */
 int pausing_resume(struct pausing *p, pausing_done done, void *opaque);
 
