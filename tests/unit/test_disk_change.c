@@ -7,11 +7,13 @@
 
 #include <cmocka.h>
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "tests/control/fake_machine.h"
 #include "vmm/cli/api/server.h"
+#include "vmm/cli/kept.h"
 
 struct change_rig {
 	struct fake_machine fake;
@@ -107,6 +109,19 @@ static void who_is_going_does_not_keep_its_group_from_a_change(void **state)
 	assert_int_equal(limit_of(rig, 2), 9);
 }
 
+static void the_next_boot_hears_of_a_change(void **state)
+{
+	struct change_rig *rig = *state;
+	struct kept *kept = kept_create(NULL);
+
+	assert_non_null(kept);
+	rig->fake.opt.kept = kept;
+	assert_int_equal(patch(rig, "second", 9), 204);
+	assert_int_equal(kept->changed, 1);
+	assert_int_equal(kept->disk[1].limits.of[THROTTLE_IOPS].rate, 9);
+	munmap(kept, sizeof(*kept));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -114,6 +129,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(who_is_going_does_not_keep_its_group_from_a_change,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(the_next_boot_hears_of_a_change, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,6 +169,37 @@ static void a_group_has_its_limits_whoever_comes_first(void **state)
 	expect_group(rig, 1, "g", 100, 1);
 }
 
+/* As PATCH does. */
+static void change(struct plug_rig *rig, unsigned i, uint64_t iops, enum disk_on_error on_error)
+{
+	struct throttle_limits limits = { .of[THROTTLE_IOPS].rate = iops };
+
+	throttle_group_change(rig->m.disk[i]->blk.group, &limits, 0);
+	rig->m.disk[i]->blk.on_error = on_error;
+	kept_update(&rig->m);
+}
+
+static void what_was_changed_stays_so(void **state)
+{
+	struct plug_rig *rig = *state;
+	char text[160];
+
+	instead_of_b(rig, ",group=g,iops=100,on-error=stop");
+	strcat(strcpy(text, image(rig, "c.img")), ",group=g");
+	assert_int_equal(add(rig, text), 0);
+	change(rig, 0, 70, DISK_ON_ERROR_ENOSPC);
+	change(rig, 1, 0, DISK_ON_ERROR_REPORT);
+	for (unsigned boot = 0; boot < 2; boot++) {
+		next_boot(rig);
+		assert_int_equal(rig->m.ndisks, 3);
+		expect_group(rig, 0, "", 70, 1);
+		assert_int_equal(rig->m.disk[0]->blk.on_error, DISK_ON_ERROR_ENOSPC);
+		for (unsigned i = 1; i < 3; i++)
+			expect_group(rig, i, "g", 0, 2);
+		assert_int_equal(rig->m.disk[1]->blk.on_error, DISK_ON_ERROR_REPORT);
+	}
+}
+
 static void one_that_is_no_more_is_left_out(void **state)
 {
 	struct plug_rig *rig = *state;
@@ -213,9 +244,19 @@ static void what_was_left_is_not_believed(void **state)
 	strcpy(kept->disk[5].text, image(rig, "c.img"));
 	strcat(kept->disk[5].text, ",queues=999999");
 	strcpy(kept->disk[6].text, rig->dir);
+	strcpy(kept->disk[7].text, image(rig, "c.img"));
+	kept->disk[7].on_error = 3;
+	strcpy(kept->disk[8].text, image(rig, "c.img"));
+	kept->disk[8].limits.of[THROTTLE_BPS].rate = THROTTLE_RATE_MAX + 1;
 	assert_int_equal(machine_disks_add(&rig->m, &rig->err), 0);
 	assert_int_equal(rig->m.ndisks, 0);
 	assert_int_equal(descriptors(), before);
+	/* The command line's are there all the same, as it says. */
+	kept->n = 1;
+	kept->disk[0] = (struct kept_disk){ .option = 1, .on_error = 3 };
+	assert_int_equal(machine_disks_add(&rig->m, &rig->err), 0);
+	expect_disk(rig, 0, "vda", "b.img");
+	assert_int_equal(rig->m.disk[0]->blk.on_error, DISK_ON_ERROR_REPORT);
 }
 
 int main(void)
@@ -227,6 +268,7 @@ int main(void)
 		T(what_was_asked_for_is_gone),
 		T(they_keep_the_order_of_their_names),
 		T(a_group_has_its_limits_whoever_comes_first),
+		T(what_was_changed_stays_so),
 		T(one_that_is_no_more_is_left_out),
 		T(one_of_the_command_line_must_be_there),
 		T(what_was_left_is_not_believed),

@@ -39,6 +39,8 @@ static void put(struct kept *kept, const struct machine *m, const struct machine
 	const bool late = disk->config == &disk->own;
 
 	to->option = late ? -1 : (int)(disk->config - m->opt->disk);
+	to->limits = disk->blk.group->limits;
+	to->on_error = disk->blk.on_error;
 	if (late)
 		strncpy(to->text, disk->own.text, sizeof(to->text));
 }
@@ -79,6 +81,29 @@ static int parse_late(const struct kept_disk *kept, struct disk_config *config, 
 	return disk_option_parse(kept->text, config, err);
 }
 
+static int check_limits(const struct throttle_limits *limits, struct error *err)
+{
+	for (unsigned i = 0; i < THROTTLE_KINDS * THROTTLE_OPTION_KEYS; i++)
+		if (throttle_option_get(limits, i) > throttle_option_max(i))
+			return error_setx(err, EINVAL, "limits: too high");
+	return throttle_option_check(limits, err);
+}
+
+/* What the control socket has made of them, and not what their options say. A disk has the limits of its
+ * group, so all of a group have the same, and each may be the first. */
+static int put_policy(const struct kept_disk *kept, struct disk_config *config, struct error *err)
+{
+	const int ret = check_limits(&kept->limits, err);
+
+	if (ret)
+		return ret;
+	if (kept->on_error > DISK_ON_ERROR_ENOSPC)
+		return error_setx(err, EINVAL, "on-error: no such policy");
+	config->limits = kept->limits;
+	config->on_error = kept->on_error;
+	return 0;
+}
+
 static int add_late(struct machine *m, const struct kept_disk *kept, struct error *err)
 {
 	struct machine_disk *disk;
@@ -87,7 +112,9 @@ static int add_late(struct machine *m, const struct kept_disk *kept, struct erro
 
 	if (ret)
 		return ret;
-	ret = open_late(m, &config, &disk, err);
+	ret = put_policy(kept, &config, err);
+	if (!ret)
+		ret = open_late(m, &config, &disk, err);
 	if (ret) {
 		disk_config_free(&config);
 		return ret;
@@ -95,6 +122,17 @@ static int add_late(struct machine *m, const struct kept_disk *kept, struct erro
 	disk->own = config;
 	disk->config = &disk->own;
 	return 0;
+}
+
+/* It is there whatever the boot before has left. */
+static int add_ours(struct machine *m, const struct kept_disk *kept, struct error *err)
+{
+	struct disk_config *config = &m->opt->disk[kept->option];
+	struct error why;
+
+	if (put_policy(kept, config, &why))
+		log_warn("disk '%s': as on the command line again: %s", config->path, why.text);
+	return machine_disk_open(m, config, err);
 }
 
 static bool is_late(const struct machine *m, const struct kept_disk *kept)
@@ -111,54 +149,11 @@ static int add_each(struct machine *m, const struct kept *kept, struct error *er
 		const struct kept_disk *disk = &kept->disk[i];
 
 		if (!is_late(m, disk))
-			ret = machine_disk_open(m, &m->opt->disk[disk->option], err);
+			ret = add_ours(m, disk, err);
 		else if (add_late(m, disk, &why))
 			log_warn("%s: left out of this boot", why.text);
 	}
 	return ret;
-}
-
-/* Groups that have their limits before the disk is added that brings them. */
-struct held {
-	struct throttle_group *group[KEPT_MAX];
-	unsigned n;
-};
-
-static void hold(struct machine *m, const struct disk_config *config, struct held *held)
-{
-	struct error ignored; /* the disk's own attempt will say it */
-
-	if (config->group[0] && throttle_limits_any(&config->limits) &&
-	    !throttle_group_join(&m->throttle, config->group, &config->limits,
-				 &held->group[held->n], &ignored))
-		held->n++;
-}
-
-/*
- * In the order of names a disk that left the limits of its group to others may come before them, and
- * would make the group without any. What the command line says goes before what came later.
- */
-static void hold_groups(struct machine *m, const struct kept *kept, struct held *held)
-{
-	struct disk_config config;
-	struct error ignored;
-
-	held->n = 0;
-	for (unsigned i = 0; i < kept->n; i++)
-		if (!is_late(m, &kept->disk[i]))
-			hold(m, &m->opt->disk[kept->disk[i].option], held);
-	for (unsigned i = 0; i < kept->n; i++) {
-		if (!is_late(m, &kept->disk[i]) || parse_late(&kept->disk[i], &config, &ignored))
-			continue;
-		hold(m, &config, held);
-		disk_config_free(&config);
-	}
-}
-
-static void leave_groups(struct machine *m, struct held *held)
-{
-	while (held->n)
-		throttle_group_leave(&m->throttle, held->group[--held->n]);
 }
 
 /*
@@ -182,14 +177,11 @@ static struct kept *copy(const struct kept *shared, struct error *err)
 int kept_add(struct machine *m, struct error *err)
 {
 	struct kept *kept = copy(m->opt->kept, err);
-	struct held held;
 	int ret;
 
 	if (!kept)
 		return -ENOMEM;
-	hold_groups(m, kept, &held);
 	ret = add_each(m, kept, err);
-	leave_groups(m, &held);
 	free(kept);
 	return ret;
 }

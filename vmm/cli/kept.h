@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which disks the next boot of --on-reboot restart has: those of the command line, until one comes or
- * goes; from then on those that this boot has in its end.
+ * goes, or one is changed; from then on those that this boot has in its end, with the limits and the
+ * on-error= that they have then.
  *
  * A list in memory that all boots share, one after another. Whoever has taken over a boot may have
  * written it, and may still do so during the next: it is copied before it is looked at. What came
@@ -14,6 +15,7 @@
 #include <limits.h>
 #include <stdint.h>
 
+#include "virtio/blk/throttle_limits.h"
 #include "vmm/error.h"
 #include "vmm/pci.h"
 
@@ -25,6 +27,9 @@ struct machine;
 struct kept_disk {
 	int option;	      /* the number of the command line's; -1: one that came later */
 	char text[KEPT_TEXT]; /* then what --disk would be for it */
+	/* As they are by now. */
+	struct throttle_limits limits;
+	uint8_t on_error;
 };
 
 struct kept {
@@ -36,7 +41,8 @@ struct kept {
 /* Shared with children to come. NULL on an error. */
 struct kept *kept_create(struct error *err);
 
-/* One has come, goes, or is asked for: that one is not kept. Main; nothing, where no boot follows. */
+/* One has come, goes, or is asked for: that one is not kept. Or one has other limits or another on-error=.
+ * Main; nothing, where no boot follows. */
 void kept_update(const struct machine *m);
 
 /*

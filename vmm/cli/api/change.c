@@ -11,6 +11,7 @@
 #include "vmm/cli/api/limits.h"
 #include "vmm/cli/clock.h"
 #include "vmm/cli/disk_option.h"
+#include "vmm/cli/kept.h"
 #include "vmm/cli/machine.h"
 
 const struct api_field change_fields[] = {
@@ -31,6 +32,7 @@ struct change {
 
 static void put(struct change *change)
 {
+	kept_update(change->req->ctx->machine);
 	if (--change->left)
 		return;
 	if (change->result)
