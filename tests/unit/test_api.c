@@ -78,12 +78,13 @@ static const struct api_field required[] = {
 };
 
 static const struct api_route routes[] = {
-	{ API_GET, "/things/{id}", echo, NULL, body },
-	{ API_PATCH, "/things/{id}", echo, body, NULL },
-	{ API_PUT, "/things/{id}/size", echo, required, NULL },
-	{ API_PUT, "/nothing", nothing, NULL, NULL },
-	{ API_PUT, "/later", later, NULL, NULL },
-	{ API_GET, "/big", big, NULL, NULL },
+	{ API_GET, "/things/{id}", echo, NULL, body, false },
+	{ API_PATCH, "/things/{id}", echo, body, NULL, false },
+	{ API_PUT, "/things/{id}/size", echo, required, NULL, false },
+	{ API_PUT, "/nothing", nothing, NULL, NULL, false },
+	{ API_PUT, "/always", nothing, NULL, NULL, true },
+	{ API_PUT, "/later", later, NULL, NULL, false },
+	{ API_GET, "/big", big, NULL, NULL, false },
 	{ 0 },
 };
 
@@ -616,6 +617,7 @@ static void test_requests_that_take_time_are_counted(void **state)
 	}
 	late = NULL;
 	ask("PUT /nothing HTTP/1.1\r\n\r\n", "503", "too many requests");
+	ask("PUT /always HTTP/1.1\r\n\r\n", "204", "");
 	for (unsigned i = 0; i < API_MAX_PENDING; i++)
 		api_reply(all[i], 204, NULL);
 	ask("PUT /nothing HTTP/1.1\r\n\r\n", "204", "");

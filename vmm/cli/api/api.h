@@ -67,6 +67,8 @@ struct api_route {
 	void (*handle)(struct api_request *req);
 	const struct api_field *body; /* NULL: has none */
 	const struct api_field *query;
+	/* Has its answer at once, or one at a time has not: taken however many requests wait. */
+	bool always;
 };
 
 /* Ends with one without a path. routes.c. */

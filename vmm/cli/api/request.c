@@ -304,7 +304,7 @@ void request_begin(struct api_client *client, const struct message *msg)
 		no_route(client, msg, choice.allow);
 		return;
 	}
-	if (server->npending < API_MAX_PENDING)
+	if (choice.route->always || server->npending < API_MAX_PENDING)
 		req = create(client, &choice);
 	if (req)
 		dispatch(req, msg, &target);

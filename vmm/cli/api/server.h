@@ -8,8 +8,10 @@
 #include "vmm/error.h"
 
 #define API_MAX_CLIENTS 16
-#define API_SURPLUS	8  /* more, who are told that there are too many */
-#define API_MAX_PENDING 64 /* requests whose answers take time, those of clients gone included */
+#define API_SURPLUS	8 /* more, who are told that there are too many */
+/* Requests whose answers take time, those of clients gone included; then only routes that are taken
+ * always. */
+#define API_MAX_PENDING 64
 
 struct api_server {
 	struct api_context ctx;
