@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A few of main's own, 17 of the control socket, and several of each of 31 disks. */
+/* A few of main's own, 25 of the control socket, and several of each of 31 disks. */
 #define LOOP_MAX_WATCHES 192
 
 struct loop_watch {
