@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PATCH of a disk while it, or another one of its group, is being taken away. */
+/* PATCH of a disk, also while it, or another one of its group, is being taken away; and all disks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,26 +59,37 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* The answer; its request asks for the connection to be closed. */
+static const char *ask(struct change_rig *rig, const char *request)
+{
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	static char text[65536];
+	size_t len = 0;
+	ssize_t n;
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&rig->addr, rig->addr_len), 0);
+	assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+	do {
+		loop_once(&rig->loop);
+		n = read(fd, text + len, sizeof(text) - 1 - len);
+		len += n > 0 ? n : 0;
+	} while (n > 0 || (n < 0 && errno == EAGAIN));
+	assert_true(len > 12);
+	text[len] = '\0';
+	close(fd);
+	return text;
+}
+
 /* iops=`iops` for disk `id`: the answer's status. */
 static int patch(struct change_rig *rig, const char *id, unsigned iops)
 {
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	char text[512], body[64];
-	ssize_t n;
 
 	snprintf(body, sizeof(body), "{\"limits\": {\"iops\": %u}}", iops);
-	n = snprintf(text, sizeof(text),
-		     "PATCH /disks/%s HTTP/1.1\r\nHost: vm\r\nContent-Length: %zu\r\n\r\n%s", id,
-		     strlen(body), body);
-	assert_int_equal(connect(fd, (struct sockaddr *)&rig->addr, rig->addr_len), 0);
-	assert_int_equal(write(fd, text, n), n);
-	do {
-		loop_once(&rig->loop);
-		n = read(fd, text, sizeof(text) - 1);
-	} while (n < 0 && errno == EAGAIN);
-	assert_true(n > 12);
-	close(fd);
-	return atoi(text + 9);
+	snprintf(text, sizeof(text),
+		 "PATCH /disks/%s HTTP/1.1\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+		 id, strlen(body), body);
+	return atoi(ask(rig, text) + 9);
 }
 
 static uint64_t limit_of(const struct change_rig *rig, unsigned disk)
@@ -109,6 +120,24 @@ static void who_is_going_does_not_keep_its_group_from_a_change(void **state)
 	assert_int_equal(limit_of(rig, 2), 9);
 }
 
+/* As after a disk was removed and another one added. */
+static void disks_are_listed_by_their_names(void **state)
+{
+	struct change_rig *rig = *state;
+	struct machine *m = &rig->fake.m;
+	struct machine_disk *first = m->disk[0];
+	const char *list, *a, *b, *c;
+
+	m->disk[0] = m->disk[2];
+	m->disk[2] = first;
+	list = ask(rig, "GET /disks HTTP/1.1\r\nConnection: close\r\n\r\n");
+	a = strstr(list, "\"id\":\"vda\"");
+	b = strstr(list, "\"id\":\"vdb\"");
+	c = strstr(list, "\"id\":\"vdc\"");
+	assert_true(a && b && c);
+	assert_true(a < b && b < c);
+}
+
 static void the_next_boot_hears_of_a_change(void **state)
 {
 	struct change_rig *rig = *state;
@@ -129,6 +158,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(who_is_going_does_not_keep_its_group_from_a_change,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(disks_are_listed_by_their_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_next_boot_hears_of_a_change, setup, teardown),
 	};
 

@@ -197,6 +197,11 @@ static void a_file_that_cannot_grow_leaves_the_disk_alone(void **state)
 	assert_int_equal(resize(LARGE), -EFBIG);
 	assert_non_null(strstr(got.err.text, "File too large"));
 	assert_size(OLD, OLD);
+	/* No fault of the size that was asked for, and not to be taken for one. */
+	atomic_store(&cut_errno, ENOSPC);
+	assert_int_equal(resize(LARGE), -EIO);
+	assert_non_null(strstr(got.err.text, "No space left"));
+	assert_size(OLD, OLD);
 	atomic_store(&cut_errno, 0);
 	assert_int_equal(resize(LARGE), 0);
 }

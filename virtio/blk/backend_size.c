@@ -67,8 +67,10 @@ int block_backend_set_size(const struct block_backend *be, const char *path, uin
 	do {
 		ret = ftruncate(be->fd, (off_t)bytes);
 	} while (ret && errno == EINTR);
-	if (ret)
-		return error_set(err, errno, "disk '%s': cannot make it %llu bytes", path,
-				 (unsigned long long)bytes);
-	return 0;
+	if (!ret)
+		return 0;
+	ret = error_set(err, errno, "disk '%s': cannot make it %llu bytes", path,
+			(unsigned long long)bytes);
+	/* Else it is not the size that is wrong: whatever the host says, it has failed. */
+	return ret == -EFBIG || ret == -EINVAL ? ret : -EIO;
 }

@@ -74,13 +74,16 @@ json_t *disk_json(const struct machine_disk *disk)
 	return json;
 }
 
+/* One that came later may have a name from before others. */
 void disks_list(struct api_request *req)
 {
 	const struct machine *m = req->ctx->machine;
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < m->ndisks; i++)
-		json_array_append_new(list, disk_json(m->disk[i]));
+	for (unsigned index = 0; index < MACHINE_MAX_DISKS; index++)
+		for (unsigned i = 0; i < m->ndisks; i++)
+			if (m->disk[i]->index == index)
+				json_array_append_new(list, disk_json(m->disk[i]));
 	api_reply(req, 200, list);
 }
 
