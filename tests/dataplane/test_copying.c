@@ -39,12 +39,28 @@ static int set_up(void **state)
 	return mkdtemp(h->dir) ? fake_machine_open(&h->fake) : -1;
 }
 
+static bool watches(const struct loop *loop)
+{
+	for (unsigned i = 0; i < loop->nwatches; i++)
+		if (loop->watch[i])
+			return true;
+	return false;
+}
+
+/* Until nothing is under way beside main. */
+static void settle(struct host *h)
+{
+	while (watches(&h->loop))
+		loop_once(&h->loop);
+}
+
 static int tear_down(void **state)
 {
 	struct host *h = *state;
 	int ret;
 
 	fake_machine_close(&h->fake);
+	settle(h);
 	ret = rmdir(h->dir);
 	free(h);
 	return ret;
@@ -170,6 +186,40 @@ static void a_disk_that_has_moved_and_changed_its_size_is_copied_again(void **st
 	remove_file(h, "second");
 	remove_file(h, "backup");
 }
+
+/* ---- the image it was ------------------------------------------------------------------------ */
+
+static struct {
+	int fd; /* that is watched, or 0 */
+	pthread_t main;
+	_Atomic bool closed, by_main;
+} closing;
+
+int close(int fd)
+{
+	if (closing.fd && fd == closing.fd) {
+		closing.by_main = pthread_equal(pthread_self(), closing.main);
+		closing.closed = true;
+	}
+	return syscall(SYS_close, fd);
+}
+
+/* It may take as long as the storage behind it. */
+static void main_does_not_close_the_image_that_a_disk_has_left(void **state)
+{
+	struct host *h = *state;
+
+	closing.main = pthread_self();
+	closing.fd = h->fake.m.disk[0]->blk.backend.fd;
+	mirror_to(h, "moved");
+	settle(h);
+	assert_true(closing.closed);
+	closing.fd = 0;
+	assert_false(closing.by_main);
+	remove_file(h, "moved");
+}
+
+/* ---- its beginning and its end ------------------------------------------------------------------ */
 
 /* Both the answer to its start and its end are there when main looks. */
 static void a_copy_may_end_before_main_hears_that_it_has_begun(void **state)
@@ -420,6 +470,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
+		TEST(main_does_not_close_the_image_that_a_disk_has_left),
 		TEST(a_copy_may_end_before_main_hears_that_it_has_begun),
 		TEST(what_the_disks_thread_rings_is_there_as_long_as_the_disk),
 		TEST(what_cannot_begin_takes_nothing_from_what_was_before),

@@ -392,9 +392,10 @@ int virtio_blk_cancel_job(struct virtio_blk *blk)
 	return post(blk, BLK_CMD_JOB_CANCEL);
 }
 
-void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target)
+void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target,
+		     struct block_backend *old)
 {
-	block_backend_close(&blk->backend);
+	*old = blk->backend;
 	blk->backend = *target;
 	free(blk->moved);
 	blk->moved = target;

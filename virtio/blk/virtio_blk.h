@@ -84,9 +84,10 @@ int virtio_blk_pivot(struct virtio_blk *blk);
 int virtio_blk_set_job_speed(struct virtio_blk *blk, uint64_t speed);
 int virtio_blk_cancel_job(struct virtio_blk *blk);
 
-/* A mirror has ended and the disk is now `target`, which is taken over, as is its descriptor; the old
- * image is closed. Main. */
-void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target);
+/* A mirror has ended and the disk is now `target`, which is taken over, as is its descriptor; *old, the
+ * image that it was, is the caller's to close. Main. */
+void virtio_blk_move(struct virtio_blk *blk, struct block_backend *target,
+		     struct block_backend *old);
 
 /* 0: the last command is answered, with *result; -EAGAIN: not yet. The descriptor is readable by
  * then, until virtio_blk_answer() is called. Main. */

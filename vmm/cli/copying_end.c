@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "virtio/blk/target.h"
+#include "vmm/cli/closing.h"
 #include "vmm/cli/copying_priv.h"
 #include "vmm/cli/machine.h"
 #include "vmm/log.h"
@@ -79,6 +80,17 @@ static void look_for_target(struct copying *c)
 	c->view.source = false;
 }
 
+static void move(struct copying *c)
+{
+	struct block_backend old;
+
+	virtio_blk_move(&c->disk->blk, c->be, &old);
+	c->be = NULL;
+	free(c->disk->path);
+	c->disk->path = strdup(c->target);
+	closing_start(c->loop, &old);
+}
+
 void copying_ended(struct copying *c)
 {
 	struct error err = { "" };
@@ -86,12 +98,8 @@ void copying_ended(struct copying *c)
 	copying_observe(c);
 	look_for_target(c);
 	say_end(c, &err);
-	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR) {
-		virtio_blk_move(&c->disk->blk, c->be);
-		c->be = NULL;
-		free(c->disk->path);
-		c->disk->path = strdup(c->target);
-	}
+	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR)
+		move(c);
 	c->phase = COPYING_ENDED;
 	copying_release(c);
 	copying_tell(&c->completed, c->ret, &err);
