@@ -200,7 +200,6 @@ static int finish_command(struct blk_dataplane *dp, const struct blk_command *cm
 		set_size(dp, cmd->size);
 		break;
 	case BLK_CMD_QUIT:
-		sync_image(dp);
 		dp->quit = true;
 		/* fallthrough */
 	default:
@@ -216,29 +215,44 @@ static void refuse_commands(struct blk_dataplane *dp)
 		blk_mailbox_answer(&dp->mailbox[BLK_BOX_GUEST], -ESHUTDOWN);
 }
 
+/*
+ * What QUIT does for the guest, once, as soon as nothing of its is in flight. True: there is a job yet,
+ * which has buffers of its own with the host, and whose target may not answer for a long time.
+ */
+static bool waits_for_job(struct blk_dataplane *dp)
+{
+	const struct blk_command *control = dp->pending[BLK_BOX_CONTROL];
+
+	if (!control || control->type != BLK_CMD_QUIT)
+		return false;
+	if (!dp->over)
+		sync_image(dp);
+	dp->over = true;
+	return dp->job;
+}
+
 /* Ends the commands that waited for the last request with an engine: a RESET of the guest's may have
  * come while control waits for a pause. */
 static bool finish_commands(struct blk_dataplane *dp)
 {
-	const struct blk_command *control = dp->pending[BLK_BOX_CONTROL];
+	bool waits, did = false;
 	int ret;
 
 	if (!dp->draining || !dataplane_drained(dp))
 		return false;
-	/* A job has buffers of its own with the host. */
-	if (dp->job && control && control->type == BLK_CMD_QUIT)
-		return false;
+	waits = waits_for_job(dp);
 	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
-		if (!dp->pending[id])
+		if (!dp->pending[id] || (waits && id == BLK_BOX_CONTROL))
 			continue;
 		ret = finish_command(dp, dp->pending[id]);
 		dp->pending[id] = NULL;
 		if (dp->quit)
 			refuse_commands(dp);
 		blk_mailbox_answer(&dp->mailbox[id], ret);
+		did = true;
 	}
-	dp->draining = false;
-	return true;
+	dp->draining = waits;
+	return did;
 }
 
 /*

@@ -61,6 +61,7 @@ struct blk_dataplane {
 	/* The thread's. */
 	bool started;  /* between START and RESET */
 	bool measures; /* how long requests take; constant */
+	bool over;     /* QUIT has come and the image is synced; only a job may be in flight */
 	bool quit;
 	union {
 		struct {

@@ -202,6 +202,17 @@ static bool disk_ends(struct machine_disk *disk, int timeout_ms)
 	return disk->ended;
 }
 
+/* A copy's target may be the one: main cannot tell. */
+static void tell_stuck(const struct machine_disk *disk)
+{
+	const struct copying *c = &disk->copying;
+	const bool copies = copying_under_way(c);
+
+	log_warn("disk '%s': I/O still in flight, its storage%s%s%s does not answer",
+		 machine_disk_path(disk), copies ? " or that of '" : "", copies ? c->target : "",
+		 copies ? "'" : "");
+}
+
 /* All are asked before any is waited for, so that a dead one takes no time from the living. */
 static void drain_disks(struct ending *e, uint64_t deadline)
 {
@@ -213,8 +224,7 @@ static void drain_disks(struct ending *e, uint64_t deadline)
 		if (disk_ends(m->disk[i], clock_poll_timeout(deadline, clock_ms())))
 			continue;
 		e->res.stuck++;
-		log_warn("disk '%s': I/O still in flight, its storage does not answer",
-			 machine_disk_path(m->disk[i]));
+		tell_stuck(m->disk[i]);
 	}
 	for (unsigned i = 0; i < m->ndisks; i++)
 		copying_cut_short(&m->disk[i]->copying);
