@@ -199,6 +199,14 @@ static bool has_little_left(const struct blk_job *job)
 	return job->copy.chunks.left + job->copy.pending <= BLK_JOB_FEW;
 }
 
+/* What was in flight was large, a discard above all, and has marked its chunks again: they are copied
+ * beside the guest, whose writes now wait for that. */
+static void go_back(struct blk_dataplane *dp)
+{
+	dp->job->presynced = false;
+	let_go(dp);
+}
+
 /* Held: the last chunks, the last sync. The first one has left it little to do. */
 static void finish_mirror(struct blk_dataplane *dp)
 {
@@ -209,7 +217,13 @@ static void finish_mirror(struct blk_dataplane *dp)
 		return;
 	}
 	job_wake_at(job, job->held_at + job->hold_max_ns + 1);
-	if (!dataplane_drained(dp) || !blk_copy_is_done(&job->copy) || job->syncing)
+	if (!dataplane_drained(dp))
+		return;
+	if (!has_little_left(job)) {
+		go_back(dp);
+		return;
+	}
+	if (!blk_copy_is_done(&job->copy) || job->syncing)
 		return;
 	if (job->synced)
 		tell(job, BLK_JOB_HELD);
