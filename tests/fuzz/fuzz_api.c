@@ -99,7 +99,7 @@ static const struct api_field all_kinds[] = {
 static const struct api_route *all_routes(void)
 {
 	static struct api_route routes[MAX_ROUTES + 1] = {
-		{ API_PATCH, "/x/{id}/y", handle, all_kinds, all_kinds },
+		{ API_PATCH, "/x/{id}/y", handle, all_kinds, all_kinds, false },
 	};
 
 	for (unsigned i = 0; api_routes[i].path && i + 2 < MAX_ROUTES; i++) {
