@@ -12,6 +12,14 @@ static __attribute__((no_sanitize_thread)) bool is_held(const struct rig *rig)
 	return *(const volatile bool *)&rig->dp->held;
 }
 
+static void wait_held(const struct rig *rig, bool held)
+{
+	for (unsigned ms = 0; is_held(rig) != held; ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		usleep(1000);
+	}
+}
+
 static void queue_writes(struct rig *rig, struct rig_req *r)
 {
 	for (unsigned i = 0; i < WRITES; i++) {
@@ -40,11 +48,9 @@ static void what_many_writes_have_marked_is_copied_beside_the_guest(void **state
 	queue_writes(rig, r);
 	job_wait_copied(j);
 	assert_int_equal(rig_send(rig, BLK_CMD_JOB_COMPLETE), 0);
-	while (!is_held(rig))
-		usleep(1000);
+	wait_held(rig, true);
 	host.fd = j->be.fd;
-	while (is_held(rig))
-		usleep(1000);
+	wait_held(rig, false);
 	for (unsigned i = 0; i < WRITES; i++)
 		assert_true(rig_wait(rig, 0, &done));
 	assert_int_equal(blk_job_state(j->job), BLK_JOB_COMPLETING);
