@@ -23,6 +23,13 @@ function role_of(name) {
 	return main ? main : "main"
 }
 
+# Main has forked before: the broker.
+function seal(pid) {
+	sealed[pid] = 1
+	delete inherited[pid]
+	delete parents[pid]
+}
+
 # Which rule allows it: 0 for none
 function rule_for(role, call, arg,	i, n, value) {
 	n = count[role, call]
@@ -69,10 +76,8 @@ FNR == NR {
 # Resumed calls have been looked at when they began, and the last of a thread before its filter is
 # seccomp() itself.
 line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
-	if (line ~ /^<\.\.\. seccomp resumed/) {
-		sealed[pid] = 1
-		delete inherited[pid]
-	}
+	if (line ~ /^<\.\.\. seccomp resumed/)
+		seal(pid)
 	if (line ~ /^\+\+\+/)
 		gone[pid] = 1
 	next
@@ -109,18 +114,17 @@ call == "ioctl" && arg[1] == "0xae80" {
 			print "bad the guest runs, thread " p " is not in its sandbox yet"
 }
 
-# A process, perhaps another boot.
-call == "clone" || call == "fork" || call == "vfork" {
+# A process, by the signal of its end; perhaps another boot.
+(call == "clone" && arg[0] ~ /11$/) || call == "fork" || call == "vfork" {
 	parents[pid] = 1
 	running = 0
 }
 
 call == "seccomp" && arg[0] == "0x1" && line !~ /unfinished/ {
-	sealed[pid] = 1
-	delete inherited[pid]
+	seal(pid)
 }
 
-# Who has forked is the parent of boots: its filter has no list of what it may.
+# Who forks under its filter is the parent of boots: that filter has no list of what it may.
 END {
 	for (i = 1; i <= nbad; i++)
 		if (!(bad_by[i] in parents))
