@@ -3,20 +3,21 @@
  * A steady load on one disk, for looking at its thread from outside: not a test by itself, see
  * tests/lockfree/run.
  *
- *	load [-w] [-o base|overlay|mixed] DEPTH REQUESTS [STRACE-SUMMARY]
+ *	load [-w] [-d DIR] [-o base|overlay|mixed] DEPTH REQUESTS [STRACE-SUMMARY]
  *
- * Keeps DEPTH random reads (-w: writes) of 4 KiB in flight on a file in /dev/shm with Linux AIO, as a
- * guest does that takes interrupts; with -o below an overlay, which holds nothing, all or every other
- * block to begin with. Prints what the thread counts of its system calls from the first to the
- * last of REQUESTS, warmed up; with a file name, strace counts them at the same time, on that
- * thread alone. Ends with 77 where there is no Linux AIO or no strace.
+ * Keeps DEPTH random reads (-w: writes) of 4 KiB in flight on a file in DIR (/dev/shm) with Linux AIO,
+ * as a guest does that takes interrupts; with -o below an overlay in the same place, which holds
+ * nothing, all or every other block to begin with. Prints what the thread counts of its system calls
+ * from the first to the last of REQUESTS, warmed up, and how many were done in a second; with a file
+ * name, strace counts the calls at the same time, on that thread alone. Ends with 77 where there is no
+ * direct I/O by Linux AIO, or no strace.
  */
 #include <dirent.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "tests/dataplane/rig.h"
+#include "tests/dataplane/limited.h"
 #include "virtio/blk/overlay.h"
 
 #define BLOCK	  4096
@@ -93,12 +94,16 @@ static struct calls calls_now(const struct rig *rig)
 static void measure(struct load *load, const char *how, unsigned requests)
 {
 	const struct calls from = calls_now(load->rig);
+	const uint64_t begin = now_ns();
 	struct calls to;
+	uint64_t took;
 
 	run(load, requests);
+	took = now_ns() - begin;
 	to = calls_now(load->rig);
 	printf("%s requests %u io_submit %lu epoll_wait %lu write %lu\n", how, requests,
 	       to.submit - from.submit, to.sleep - from.sleep, to.interrupt - from.interrupt);
+	printf("rate %.0f\n", requests * 1e9 / took);
 }
 
 /* The first line of /proc/self/task/TID/NAME that begins with `key`, without it. */
@@ -184,12 +189,12 @@ static void fill_overlay(struct rig *rig, unsigned step)
 	}
 }
 
-static struct rig *make_rig(const char *overlay)
+static struct rig *make_rig(const char *dir, const char *overlay)
 {
 	struct rig *rig = rig_new_stopped((struct rig_config){
-		.dir = "/dev/shm",
+		.dir = dir,
 		.overlay = overlay,
-		.overlay_dir = "/dev/shm",
+		.overlay_dir = dir,
 		.queue_size = MAX_DEPTH,
 		.depth = MAX_DEPTH,
 		.features = F_EVENT | F_INDIRECT,
@@ -222,13 +227,15 @@ static void keep_in_flight(struct load *load, unsigned requests, const char *sum
 int main(int argc, char **argv)
 {
 	struct load load = { .type = VIRTIO_BLK_T_IN, .seed = 1 };
-	const char *overlay = NULL;
+	const char *overlay = NULL, *dir = "/dev/shm";
 	unsigned requests = 0;
 	int option;
 
-	while ((option = getopt(argc, argv, "wo:")) > 0) {
+	while ((option = getopt(argc, argv, "wd:o:")) > 0) {
 		if (option == 'w')
 			load.type = VIRTIO_BLK_T_OUT;
+		else if (option == 'd')
+			dir = optarg;
 		else if (option == 'o')
 			overlay = optarg;
 	}
@@ -239,11 +246,11 @@ int main(int argc, char **argv)
 		requests = strtoul(argv[1], NULL, 10);
 	}
 	if (!load.depth || load.depth > MAX_DEPTH || !requests) {
-		fprintf(stderr, "usage: load [-w] [-o base|overlay|mixed] DEPTH REQUESTS "
+		fprintf(stderr, "usage: load [-w] [-d DIR] [-o base|overlay|mixed] DEPTH REQUESTS "
 				"[STRACE-SUMMARY]\n");
 		return 2;
 	}
-	load.rig = make_rig(overlay);
+	load.rig = make_rig(dir, overlay);
 	keep_in_flight(&load, requests, argc == 3 ? argv[2] : NULL);
 	rig_free(load.rig);
 	return 0;
