@@ -167,6 +167,41 @@ static void a_write_counts_when_it_is_done(void **state)
 	rig_free(rig);
 }
 
+/* The image ends within a sector: the one before is the disk's last, and what reaches beyond it leaves
+ * no mark. */
+static void an_odd_image_ends_with_its_last_sector(void **state)
+{
+	const uint64_t last = RIG_SECTORS - 2;
+
+	for (unsigned i = 0; i < ENGINES; i++) {
+		struct rig *owner = rig_new_stopped((struct rig_config){ .readonly = true });
+		struct rig_config config = engines[i];
+		struct rig_req r;
+		struct rig *rig;
+
+		make_base(owner);
+		assert_int_equal(truncate(owner->path, RIG_SIZE - 100), 0);
+		config.image = owner->path;
+		config.overlay = true;
+		config.features |= F_RANGES;
+		rig = rig_new(config);
+		r = rig_req(rig, 16 * 512);
+		assert_int_equal(do_write(rig, &r, last, 2), VIRTIO_BLK_S_IOERR);
+		assert_int_equal(do_write(rig, &r, last + 1, 1), VIRTIO_BLK_S_IOERR);
+		assert_int_equal(do_range(rig, &r, VIRTIO_BLK_T_DISCARD, last, 2, 0),
+				 VIRTIO_BLK_S_IOERR);
+		expect(rig, &r, last - 7, 8, gen_base);
+		assert_int_equal(do_write(rig, &r, last - 7, 8), VIRTIO_BLK_S_OK);
+		expect(rig, &r, last - 7, 8, gen_new);
+		assert_int_equal(do_range(rig, &r, VIRTIO_BLK_T_WRITE_ZEROES, last, 1, 1),
+				 VIRTIO_BLK_S_OK);
+		expect(rig, &r, last, 1, gen_zeroes);
+		expect(rig, &r, last - 7, 7, gen_new);
+		rig_free(rig);
+		rig_free(owner);
+	}
+}
+
 static _Atomic unsigned syncs;
 
 int fdatasync(int fd)
@@ -212,6 +247,7 @@ int main(void)
 		cmocka_unit_test(a_discard_reads_as_zeroes_and_gives_space_back),
 		cmocka_unit_test(zeroes_hide_the_base),
 		cmocka_unit_test(a_write_counts_when_it_is_done),
+		cmocka_unit_test(an_odd_image_ends_with_its_last_sector),
 		cmocka_unit_test(nothing_is_ever_synced),
 	};
 

@@ -193,6 +193,41 @@ static void a_large_disk_costs_what_is_touched(void **state)
 	blk_overlay_destroy(ov);
 }
 
+/* Of the mapping that begins at `start`: VmFlags of /proc/self/smaps. */
+static void flags_of(const void *start, char *flags, int size)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool inside = false, found = false;
+	unsigned long from;
+
+	assert_non_null(f);
+	while (!found && fgets(flags, size, f)) {
+		if (sscanf(flags, "%lx-", &from) == 1 && strchr(flags, '-'))
+			inside = from == (uintptr_t)start;
+		found = inside && !strncmp(flags, "VmFlags:", 8);
+	}
+	fclose(f);
+	assert_true(found);
+}
+
+/* Where the host makes huge pages of all that is large, a bit in each 8 GiB would cost 2 MiB; now it is
+ * a page. */
+static void scattered_writes_cost_pages(void **state)
+{
+	const uint64_t size = 1ULL << 40, before = resident_bytes();
+	struct blk_overlay *ov = overlay(size);
+	char flags[200];
+
+	for (uint64_t at = 0; at < size; at += size / 128)
+		blk_overlay_cover(ov, at, SECTOR);
+	assert_true(resident_bytes() - before < 4 * MIB);
+	flags_of(ov->sector, flags, sizeof(flags));
+	blk_overlay_destroy(ov);
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		skip();
+	assert_non_null(strstr(flags, " nh"));
+}
+
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static struct blk_request request(enum blk_op op, struct iovec *iov, unsigned n, uint64_t sector)
@@ -386,6 +421,7 @@ int main(void)
 		cmocka_unit_test(parts_of_blocks_are_not_covered),
 		cmocka_unit_test(random_marks_agree_with_the_model),
 		cmocka_unit_test(a_large_disk_costs_what_is_touched),
+		cmocka_unit_test(scattered_writes_cost_pages),
 		cmocka_unit_test(a_read_is_done_in_parts),
 		cmocka_unit_test(a_part_stays_with_its_file),
 		cmocka_unit_test(what_writes_goes_to_the_overlay),

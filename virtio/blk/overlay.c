@@ -47,6 +47,8 @@ int blk_overlay_create(struct blk_overlay **out, int base_fd, uint64_t size)
 		free(ov);
 		return -ENOMEM;
 	}
+	/* In huge pages a bit would cost 2 MiB. Kernels without them refuse the call. */
+	madvise(ov->sector, ov->mapped, MADV_NOHUGEPAGE);
 	ov->whole = ov->sector + fine;
 	ov->space = (_Atomic uint64_t *)(ov->whole + words(chunks));
 	*out = ov;
@@ -206,19 +208,10 @@ uint64_t blk_overlay_run(const struct blk_overlay *ov, uint64_t offset, uint64_t
 	return n < len ? n : len;
 }
 
-void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len)
+static void hold_more(struct blk_overlay *ov, uint64_t first, uint64_t end)
 {
-	const uint64_t mask = ov->align - 1;
-	const uint64_t first = ((offset + mask) & ~mask) / BLK_OVERLAY_SECTOR;
-	const uint64_t end = ((offset + len) & ~mask) / BLK_OVERLAY_SECTOR;
 	const uint64_t chunk = (first + PER_CHUNK - 1) / PER_CHUNK, chunk_end = end / PER_CHUNK;
 
-	if (first >= end)
-		return;
-	if (first / 64 == (end - 1) / 64) { /* nearly always */
-		ov->sector[first / 64] |= ~0ULL >> (64 - (end - first)) << first % 64;
-		return;
-	}
 	if (chunk >= chunk_end) {
 		set_bits(ov->sector, first, end);
 		return;
@@ -226,6 +219,25 @@ void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len)
 	set_bits(ov->sector, first, chunk * PER_CHUNK);
 	set_bits(ov->whole, chunk, chunk_end);
 	set_bits(ov->sector, chunk_end * PER_CHUNK, end);
+}
+
+/* The overlay holds the sectors [first, end), of which there are some; nearly always in one word. */
+static inline void hold(struct blk_overlay *ov, uint64_t first, uint64_t end)
+{
+	if (first / 64 == (end - 1) / 64)
+		ov->sector[first / 64] |= ~0ULL >> (64 - (end - first)) << first % 64;
+	else
+		hold_more(ov, first, end);
+}
+
+void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len)
+{
+	const uint64_t mask = ov->align - 1;
+	const uint64_t first = ((offset + mask) & ~mask) / BLK_OVERLAY_SECTOR;
+	const uint64_t end = ((offset + len) & ~mask) / BLK_OVERLAY_SECTOR;
+
+	if (first < end)
+		hold(ov, first, end);
 }
 
 void blk_overlay_place(const struct blk_overlay *ov, struct blk_request *req)
@@ -247,23 +259,23 @@ void blk_overlay_place(const struct blk_overlay *ov, struct blk_request *req)
 	}
 }
 
+static void ranges_landed(struct blk_overlay *ov, const struct blk_request *req)
+{
+	for (unsigned i = 0; i < req->nseg; i++)
+		blk_overlay_cover(ov, req->range[i].offset,
+				  (uint64_t)req->range[i].sectors * BLK_OVERLAY_SECTOR);
+}
+
 /*
  * A discard is covered like a write: it made a hole, so that the sectors read as zeroes, where those
- * of the base would come back if their bits were not set.
+ * of the base would come back if their bits were not set. Only a write was held to whole blocks
+ * before it went.
  */
 void blk_overlay_landed(struct blk_overlay *ov, const struct blk_request *req)
 {
-	switch (req->op) {
-	case BLK_OP_WRITE:
-		blk_overlay_cover(ov, req->offset - req->total, req->total);
-		break;
-	case BLK_OP_DISCARD:
-	case BLK_OP_WRITE_ZEROES:
-		for (unsigned i = 0; i < req->nseg; i++)
-			blk_overlay_cover(ov, req->range[i].offset,
-					  (uint64_t)req->range[i].sectors * BLK_OVERLAY_SECTOR);
-		break;
-	default:
-		break;
-	}
+	if (req->op == BLK_OP_WRITE)
+		hold(ov, (req->offset - req->total) / BLK_OVERLAY_SECTOR,
+		     req->offset / BLK_OVERLAY_SECTOR);
+	else if (req->op == BLK_OP_DISCARD || req->op == BLK_OP_WRITE_ZEROES)
+		ranges_landed(ov, req);
 }

@@ -17,6 +17,7 @@
 #ifndef MVMM_BLK_OVERLAY_H
 #define MVMM_BLK_OVERLAY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,8 +76,22 @@ void blk_overlay_cover(struct blk_overlay *ov, uint64_t offset, uint64_t len);
 
 /* ---- overlay_space.c; `len` is not 0 ---- */
 
+static inline bool blk_overlay_chunk_has_space(const struct blk_overlay *ov, uint64_t chunk)
+{
+	return atomic_load_explicit(&ov->space[chunk / 64], memory_order_relaxed) >> chunk % 64 & 1;
+}
+
 /* The disk's thread: the host was asked for all chunks of this range. */
-bool blk_overlay_has_space(const struct blk_overlay *ov, uint64_t offset, uint64_t len);
+static inline bool blk_overlay_has_space(const struct blk_overlay *ov, uint64_t offset,
+					 uint64_t len)
+{
+	const uint64_t last = (offset + len - 1) / BLK_OVERLAY_CHUNK;
+
+	for (uint64_t chunk = offset / BLK_OVERLAY_CHUNK; chunk <= last; chunk++)
+		if (!blk_overlay_chunk_has_space(ov, chunk))
+			return false;
+	return true;
+}
 
 /* A worker: asks the host for the blocks of all chunks of this range, `fd` being the overlay's file. */
 void blk_overlay_make_space(struct blk_overlay *ov, int fd, uint64_t offset, uint64_t len);

@@ -19,24 +19,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 
 #include "virtio/blk/overlay.h"
 
 #define CHUNK BLK_OVERLAY_CHUNK
-
-static bool has_space(const struct blk_overlay *ov, uint64_t chunk)
-{
-	return atomic_load_explicit(&ov->space[chunk / 64], memory_order_relaxed) >> chunk % 64 & 1;
-}
-
-bool blk_overlay_has_space(const struct blk_overlay *ov, uint64_t offset, uint64_t len)
-{
-	for (uint64_t chunk = offset / CHUNK; chunk <= (offset + len - 1) / CHUNK; chunk++)
-		if (!has_space(ov, chunk))
-			return false;
-	return true;
-}
 
 /* False: the host has not all of it. */
 static bool ask_host(int fd, uint64_t from, uint64_t to)
@@ -59,10 +45,10 @@ static uint64_t chunk_end(const struct blk_overlay *ov, uint64_t chunk)
 void blk_overlay_make_space(struct blk_overlay *ov, int fd, uint64_t offset, uint64_t len)
 {
 	const uint64_t first = offset / CHUNK, last = (offset + len - 1) / CHUNK;
-	bool before = offset % CHUNK && !has_space(ov, first);
+	bool before = offset % CHUNK && !blk_overlay_chunk_has_space(ov, first);
 
 	for (uint64_t chunk = first; chunk <= last; chunk++)
-		if (!has_space(ov, chunk) &&
+		if (!blk_overlay_chunk_has_space(ov, chunk) &&
 		    !ask_host(fd, chunk == first ? offset : chunk * CHUNK, chunk_end(ov, chunk)))
 			before = false;
 	if (before)
@@ -77,7 +63,7 @@ void blk_overlay_gives_space(struct blk_overlay *ov, uint64_t offset, uint64_t l
 	const uint64_t first = (offset + CHUNK - 1) / CHUNK, end = (offset + len) / CHUNK;
 
 	for (uint64_t chunk = first; chunk < end; chunk++)
-		if (has_space(ov, chunk))
+		if (blk_overlay_chunk_has_space(ov, chunk))
 			atomic_fetch_and_explicit(&ov->space[chunk / 64], ~(1ULL << chunk % 64),
 						  memory_order_relaxed);
 }
