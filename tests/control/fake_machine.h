@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine without KVM for tests of the control socket: two vCPUs whose guest idles, real disks, the
- * last one with an overlay.
+ * last one with an overlay. The images are in TMPDIR, where those of a program that was killed stay.
  * ioctl(2) below takes the place of libc's: include it in one file of a program.
  */
 #ifndef MVMM_TESTS_CONTROL_FAKE_MACHINE_H
@@ -31,7 +31,7 @@ struct fake_machine {
 	struct vcpu vcpu[2];
 	struct kvm_run run[2];
 	struct sandbox sandbox;
-	char path[FAKE_DISKS][64];
+	char path[FAKE_DISKS][256];
 };
 
 /* A guest that has no driver: it is never interrupted. */
@@ -54,10 +54,11 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 					  .stop_fd = f->m.vm.stop_fd,
 					  .measures = true,
 					  .mem = &f->m.vm.mem };
+	const char *folder = getenv("TMPDIR");
 	struct error err = { "" };
 	int fd;
 
-	snprintf(f->path[i], sizeof(f->path[i]), "/tmp/mvmm-fake-XXXXXX");
+	snprintf(f->path[i], sizeof(f->path[i]), "%s/mvmm-fake-XXXXXX", folder ? folder : "/tmp");
 	fd = mkstemp(f->path[i]);
 	if (!disk || fd < 0 || ftruncate(fd, FAKE_BYTES))
 		return -1;

@@ -62,7 +62,7 @@ static void a_vm_that_runs_says_so(void **state)
 
 static void a_vm_that_a_disk_has_stopped_says_why(void **state)
 {
-	char want[256];
+	char want[512];
 
 	snprintf(want, sizeof(want),
 		 "mvmm: paused, disk '%s': No space left on device: 2 vCPUs, 3 disks; ",
