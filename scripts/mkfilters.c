@@ -22,6 +22,7 @@
 #include "vmm/cli/roles.h"
 
 #define MAX_CALL 600
+#define ABSENT	 SCMP_ACT_ERRNO(ENOSYS)
 
 static uint32_t arch_token(const char *name)
 {
@@ -56,7 +57,8 @@ static void add_rule(scmp_filter_ctx ctx, int nr, const struct role_rule *rule)
 	const struct scmp_arg_cmp cmp =
 		SCMP_CMP(rule->arg, SCMP_CMP_MASKED_EQ, UINT32_MAX, rule->value);
 
-	check(seccomp_rule_add_exact_array(ctx, SCMP_ACT_ALLOW, nr, rule->by_arg, &cmp),
+	check(seccomp_rule_add_exact_array(ctx, rule->absent ? ABSENT : SCMP_ACT_ALLOW, nr,
+					   rule->by_arg, &cmp),
 	      rule->call);
 }
 
@@ -92,7 +94,20 @@ static scmp_filter_ctx compile(uint32_t arch, enum role role)
 	return ctx;
 }
 
-/* What the table of parent_forbidden names, as far as `arch` has it. */
+static void forbid_clone_flags(scmp_filter_ctx ctx, uint32_t flags)
+{
+	for (uint32_t flag = 1; flag; flag <<= 1) {
+		const struct scmp_arg_cmp cmp = SCMP_CMP(0, SCMP_CMP_MASKED_EQ, flag, flag);
+
+		if (flags & flag)
+			check(seccomp_rule_add_exact_array(ctx, SCMP_ACT_TRAP, SCMP_SYS(clone), 1,
+							   &cmp),
+			      "clone");
+	}
+	check(seccomp_rule_add_exact_array(ctx, ABSENT, SCMP_SYS(clone3), 0, NULL), "clone3");
+}
+
+/* What the table of parent_forbidden names, as far as `arch` has it, and namespaces by clone. */
 static scmp_filter_ctx compile_parent(uint32_t arch)
 {
 	scmp_filter_ctx ctx = start(arch, SCMP_ACT_ALLOW);
@@ -106,6 +121,7 @@ static scmp_filter_ctx compile_parent(uint32_t arch)
 							   NULL),
 			      *name);
 	}
+	forbid_clone_flags(ctx, parent_forbidden_clone);
 	return ctx;
 }
 

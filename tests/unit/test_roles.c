@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Holds the compiled filters to the table, and the table to what no thread may ever have. */
+#include <errno.h>
 #include <linux/audit.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -115,8 +117,8 @@ static int resolve_all(void **state)
 	return 0;
 }
 
-/* All arguments are 0 but one. */
-static bool allowed(const int *numbers, enum role role, int nr, unsigned arg, uint32_t value)
+/* What the table says of a call: SECCOMP_RET_*. All arguments are 0 but one. */
+static uint32_t verdict(const int *numbers, enum role role, int nr, unsigned arg, uint32_t value)
 {
 	for (unsigned i = 0; role_rules[i].call; i++) {
 		const struct role_rule *rule = &role_rules[i];
@@ -124,9 +126,9 @@ static bool allowed(const int *numbers, enum role role, int nr, unsigned arg, ui
 
 		if (rule->roles & 1U << role && numbers[i] == nr &&
 		    (!rule->by_arg || wanted == (rule->arg == arg ? value : 0)))
-			return true;
+			return rule->absent ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW;
 	}
-	return false;
+	return SECCOMP_RET_TRAP | (role + 1);
 }
 
 static uint32_t arch_of_this_machine(void)
@@ -142,13 +144,12 @@ static void check(const int *numbers, enum role role, int nr, unsigned arg, uint
 {
 	struct seccomp_data data = { .nr = nr, .arch = arch_of_this_machine() };
 	const char *name = role_call_name(nr);
-	uint32_t ret, wanted = SECCOMP_RET_TRAP | (role + 1);
+	const uint32_t wanted = verdict(numbers, role, nr, arg, value);
+	uint32_t ret;
 
 	/* The upper half is nothing that the kernel looks at. */
 	data.args[arg] = (uint64_t)0xabcd << 32 | value;
 	ret = run(&role_programs[role], &data);
-	if (allowed(numbers, role, nr, arg, value))
-		wanted = SECCOMP_RET_ALLOW;
 	if (ret != wanted)
 		fail_msg("%s: %s (%d) with %#x as argument %u: %#x, not %#x", role_names[role],
 			 name ? name : "?", nr, value, arg, ret, wanted);
@@ -290,7 +291,8 @@ static void main_that_serves_maps_no_code(void **state)
 		"landlock_restrict_self",
 		"io_uring_setup",
 	};
-	static const char *const only_some[] = { "mmap", "mprotect", "fcntl", "prctl", "seccomp" };
+	static const char *const only_some[] = { "mmap",  "mprotect", "fcntl",
+						 "prctl", "seccomp",  "clone" };
 
 	const int *numbers = *state;
 
@@ -304,6 +306,10 @@ static void main_that_serves_maps_no_code(void **state)
 		if (numbers[n] == SYS_mmap || numbers[n] == SYS_mprotect)
 			assert_true(role_rules[n].by_arg && role_rules[n].arg == 2 &&
 				    !(role_rules[n].value & PROT_EXEC));
+		if (numbers[n] == SYS_clone)
+			assert_true(role_rules[n].arg == 0 && role_rules[n].value & CLONE_THREAD &&
+				    !(role_rules[n].value & parent_forbidden_clone));
+		assert_true(numbers[n] != SYS_clone3 || role_rules[n].absent);
 	}
 }
 
@@ -317,22 +323,42 @@ static bool is_forbidden_to_parents(int nr)
 	return false;
 }
 
+static uint32_t verdict_on_parents(int nr)
+{
+	if (is_forbidden_to_parents(nr))
+		return SECCOMP_RET_TRAP | (ROLE_PARENT + 1);
+	return nr == SYS_clone3 ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW;
+}
+
 static void the_parent_of_all_boots_may_what_a_machine_needs_to_be_made(void **state)
 {
 	static const char *const never[] = { "execve", "ptrace", "socket", "mount", "bpf" };
 	struct seccomp_data data = { .arch = arch_of_this_machine() };
 
 	for (data.nr = 0; data.nr < MAX_CALL; data.nr++)
-		assert_int_equal(run(&parent_program, &data),
-				 is_forbidden_to_parents(data.nr)
-					 ? SECCOMP_RET_TRAP | (ROLE_PARENT + 1)
-					 : SECCOMP_RET_ALLOW);
+		assert_int_equal(run(&parent_program, &data), verdict_on_parents(data.nr));
 	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 		assert_true(is_forbidden_to_parents(resolve(never[i])));
 	for (unsigned i = 0; role_rules[i].call; i++)
 		assert_false(is_forbidden_to_parents(((const int *)*state)[i]));
 	data = (struct seccomp_data){ .nr = SYS_read, .arch = AUDIT_ARCH_I386 };
 	assert_int_equal(run(&parent_program, &data), SECCOMP_RET_KILL_PROCESS);
+}
+
+/* fork and pthread_create go on, whichever of these bits would not. */
+static void the_parent_of_all_boots_makes_no_namespaces(void **state)
+{
+	static const uint64_t namespaces[] = { CLONE_NEWNS,  CLONE_NEWCGROUP, CLONE_NEWUTS,
+					       CLONE_NEWIPC, CLONE_NEWUSER,   CLONE_NEWPID,
+					       CLONE_NEWNET };
+	struct seccomp_data data = { .nr = SYS_clone, .arch = arch_of_this_machine() };
+
+	for (unsigned i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
+		data.args[0] = namespaces[i] | CLONE_VM | 17;
+		assert_int_equal(run(&parent_program, &data), SECCOMP_RET_TRAP | (ROLE_PARENT + 1));
+	}
+	data.args[0] = 0xffffffff & ~parent_forbidden_clone;
+	assert_int_equal(run(&parent_program, &data), SECCOMP_RET_ALLOW);
 }
 
 /* An ioctl without a condition would be all of KVM's, and every driver's. */
@@ -364,7 +390,8 @@ static void every_role_can_report_and_end(void **state)
 
 	for (unsigned role = 0; role < ROLE_COUNT; role++)
 		for (unsigned i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-			assert_true(allowed(*state, role, needed[i], 0, 0));
+			assert_int_equal(verdict(*state, role, needed[i], 0, 0),
+					 SECCOMP_RET_ALLOW);
 }
 
 static void every_rule_says_why(void **state)
@@ -384,6 +411,7 @@ int main(void)
 		cmocka_unit_test(no_thread_opens_maps_or_executes),
 		cmocka_unit_test(main_that_serves_maps_no_code),
 		cmocka_unit_test(the_parent_of_all_boots_may_what_a_machine_needs_to_be_made),
+		cmocka_unit_test(the_parent_of_all_boots_makes_no_namespaces),
 		cmocka_unit_test(ioctls_have_a_condition),
 		cmocka_unit_test(calls_of_the_io_path_cost_no_program),
 		cmocka_unit_test(every_role_can_report_and_end),

@@ -8,6 +8,7 @@
 #include <linux/kvm.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -47,6 +48,9 @@ struct attempt {
 	unsigned long arg[6];
 };
 
+/* As strace shows it of pthread_create. */
+#define CLONE_OF_A_THREAD 0x3d0f00
+
 #define RWX (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 static const struct attempt attempts[] = {
@@ -57,6 +61,11 @@ static const struct attempt attempts[] = {
 	{ "mprotect", ALL_ROLES, SYS_mprotect, { 0, 4096, RWX } },
 	{ "mmap", ALL_ROLES, SYS_mmap, { 0, 4096, RWX, MAP_PRIVATE | MAP_ANONYMOUS, -1UL } },
 	{ "clone", ALL_ROLES, SYS_clone, { SIGCHLD } },
+	{ "clone", ALL_ROLES, SYS_clone, { CLONE_VM | CLONE_VFORK | SIGCHLD } },
+	{ "clone", ALL_ROLES, SYS_clone, { CLONE_NEWUSER | SIGCHLD } },
+	{ "clone", ALL_ROLES, SYS_clone, { CLONE_OF_A_THREAD | CLONE_NEWNET } },
+	{ "clone", ALL_ROLES, SYS_clone, { CLONE_OF_A_THREAD & ~CLONE_THREAD } },
+	{ "unshare", ALL_ROLES, SYS_unshare, { CLONE_NEWUSER } },
 	{ "clone3", BUT(ROLE_MAIN_CONTROL), SYS_clone3, { 0 } },
 	{ "prctl", ALL_ROLES, SYS_prctl, { PR_SET_DUMPABLE, 1 } },
 	{ "seccomp", ALL_ROLES, SYS_seccomp, { 0 } },
@@ -91,6 +100,14 @@ struct child {
 };
 
 /* ---- in the child ------------------------------------------------------------------------------ */
+
+static void insist(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	dprintf(STDERR_FILENO, "%s: %s\n", what, strerror(errno));
+	_exit(1);
+}
 
 static void try(const struct child *c)
 {
@@ -298,22 +315,51 @@ static void a_parent_forbids_what_no_boot_needs(void **state)
 {
 	static const struct attempt execve = { "execve", 0, SYS_execve, { 0 } };
 	static const struct attempt openat = { "openat", 0, SYS_openat, { AT_FDCWD, 0 } };
+	static const struct attempt newuser = {
+		"clone", 0, SYS_clone, { CLONE_NEWUSER | SIGCHLD }
+	};
 
 	skip_without(state);
+	assert_int_equal(run_parent(&newuser, false), STATUS_VIOLATION);
 	assert_int_equal(run_parent(&execve, false), STATUS_VIOLATION);
 	assert_int_equal(run_parent(&openat, false), LET_THROUGH);
 	assert_int_equal(run_parent(&openat, true), STATUS_VIOLATION);
 }
 
-/* ---- Landlock by itself ------------------------------------------------------------------------ */
+/* ---- threads that come later ------------------------------------------------------------------- */
 
-static void insist(bool ok, const char *what)
+static void *nothing(void *opaque)
 {
-	if (ok)
-		return;
-	dprintf(STDERR_FILENO, "%s: %s\n", what, strerror(errno));
-	_exit(1);
+	return opaque;
 }
+
+/* Whatever the flags say: a filter does not see them. */
+static void make_threads(void)
+{
+	uint64_t args[8] = { CLONE_NEWUSER };
+	int thing;
+	pthread_t thread;
+	void *got = NULL;
+
+	insist(syscall(SYS_clone3, args, sizeof(args)) < 0 && errno == ENOSYS, "clone3");
+	errno = pthread_create(&thread, NULL, nothing, &thing);
+	insist(!errno, "pthread_create");
+	insist(!pthread_join(thread, &got) && got == &thing, "pthread_join");
+}
+
+static void who_serves_makes_threads_but_no_processes(void **state)
+{
+	struct child c = { .fn = make_threads };
+	char text[256];
+	int status;
+
+	skip_without(state);
+	status = run(&c, ROLE_MAIN_CONTROL, true, text, sizeof(text));
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != LET_THROUGH)
+		fail_msg("%#x: %s", status, text);
+}
+
+/* ---- Landlock by itself ------------------------------------------------------------------------ */
 
 static void reach_files(void)
 {
@@ -422,6 +468,7 @@ int main(void)
 		cmocka_unit_test(a_guest_may_read_the_clock),
 		cmocka_unit_test(late_threads_may_have_guarded_stacks),
 		cmocka_unit_test(a_parent_forbids_what_no_boot_needs),
+		cmocka_unit_test(who_serves_makes_threads_but_no_processes),
 		cmocka_unit_test(files_cannot_be_reached_by_name),
 		cmocka_unit_test(neither_ports_nor_other_processes_can_be_reached),
 		cmocka_unit_test(a_thread_that_cannot_enter_is_an_error),

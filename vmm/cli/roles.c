@@ -16,6 +16,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/kvm.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -38,6 +39,11 @@
 #define IOCTL_TCSETS2 0x402c542b
 
 #define ADVISE_GUARD 102 /* MADV_GUARD_INSTALL of Linux 6.13 */
+
+/* What the C library starts a thread with: nothing that makes a process or leaves a namespace. */
+#define CLONE_PTHREAD                                                                              \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |        \
+	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
 #define NODEV	  "the tests add files only"
 #define ANY	  .by_arg = false
@@ -138,7 +144,9 @@ const struct role_rule role_rules[] = {
 	CALL("mmap", S, ARG(2, PROT_NONE), "a thread's stack"),
 	CALL("mprotect", S, ARG(2, PROT_READ | PROT_WRITE), "a thread's stack"),
 	CALL("madvise", S, ARG(2, ADVISE_GUARD), "a thread's stack", .unseen = "glibc 2.42 and later"),
-	CALL("clone3|clone", S, ANY, "threads"),
+	CALL("clone3", S, ANY, "its flags are in memory, where no filter looks: the C library takes clone",
+	     .absent = true),
+	CALL("clone", S, ARG(0, CLONE_PTHREAD), "threads"),
 	CALL("set_robust_list", S, ANY, "of the C library, at a thread's start"),
 	CALL("rseq", S, ANY, "of the C library, at a thread's start"),
 	CALL("sched_setaffinity", S, ANY, "a disk's thread with cpu=", .unseen = "no test asks for it"),
@@ -207,3 +215,7 @@ const char *const parent_forbidden[] = {
 	NULL,
 };
 /* clang-format on */
+
+/* CLONE_NEWTIME is a signal's bit to clone. */
+const uint32_t parent_forbidden_clone = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
+					CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;

@@ -29,13 +29,14 @@ enum role {
 /* Stands for the number of our own process, which is known at run time only. */
 #define ROLE_OWN_PID 0x4d564d4d
 
-/* One allowed call. The same call may have several rules with different values of an argument. */
+/* One allowed call, or one said to be absent. The same call may have several rules with different values of an argument. */
 struct role_rule {
 	const char *call; /* or "poll|ppoll": the first of them that the architecture has */
 	unsigned roles;	  /* bits: 1 << enum role */
 	bool by_arg;	  /* only with `value` in argument `arg`, of which 32 bits count */
 	unsigned arg;
 	uint32_t value; /* or ROLE_OWN_PID */
+	bool absent;	/* fails with ENOSYS, as on a kernel that has it not */
 	const char *why;
 	const char *unseen; /* why no run of the tests makes this call; NULL: some do */
 };
@@ -51,11 +52,14 @@ extern const char *const role_names[ROLE_COUNT + 1];
  */
 extern const char *const parent_forbidden[];
 
+/* Flags of clone that would do what unshare does. clone3, whose flags a filter cannot see, is absent. */
+extern const uint32_t parent_forbidden_clone;
+
 /* Made by scripts/mkfilters.c from the rules: a program per role, which raises SIGSYS for all that
  * is not allowed, with 1 + the role in si_errno. */
 extern const struct sandbox_program role_programs[ROLE_COUNT];
 
-/* Of `parent_forbidden`: allows all the rest. */
+/* Of `parent_forbidden` and the flags: allows all the rest. */
 extern const struct sandbox_program parent_program;
 
 /* The name of a system call of this architecture, or NULL. Async-signal-safe. */
