@@ -203,6 +203,7 @@ struct flipper {
 	struct rig *rig;
 	gpa_t hdr;
 	_Atomic bool stop;
+	_Atomic unsigned rounds;
 };
 
 static void *flip_run(void *arg)
@@ -225,6 +226,7 @@ static void *flip_run(void *arg)
 		q->avail->ring[i] = x >> 25 & 63;
 		hdr->type = x >> 33 & 15;
 		hdr->sector = x >> 41 & 0xfff;
+		f->rounds++;
 	}
 	return NULL;
 }
@@ -238,7 +240,9 @@ static void H12_nothing_read_twice_can_be_turned_against_us(void **state)
 	unsigned resets = 0;
 
 	assert_int_equal(pthread_create(&f.thread, NULL, flip_run, &f), 0);
-	for (unsigned i = 0; (i < 50000 && resets < 100) || time(NULL) < end; i++) {
+	for (unsigned i = 0;
+	     (i < 50000 && resets < 100) || atomic_load(&f.rounds) < 1000 || time(NULL) < end;
+	     i++) {
 		fake_queue_set_avail_idx(&rig->drv[0], rig->drv[0].avail_idx + 1 + i % 5);
 		rig_ring(rig->kick_fd[0]);
 		usleep(20);

@@ -296,19 +296,49 @@ static void whole_images_are_opened_without_a_word(void **state)
 	block_backend_close(&rig->be);
 }
 
-static void qcow2_magic_is_warned_of(void **state)
+static bool is_open(const char *path)
 {
+	char name[32], target[128];
+
+	for (int fd = 0; fd < 256; fd++) {
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		memset(target, 0, sizeof(target));
+		if (readlink(name, target, sizeof(target) - 1) > 0 && !strcmp(target, path))
+			return true;
+	}
+	return false;
+}
+
+/* What a guest could have written into its disk: 1 TiB, and a file of the host behind it. */
+static void a_qcow2_header_is_content_and_warned_of(void **state)
+{
+	/* Big endian: magic, version 2, backing file at 104, its length, clusters of 64 KiB, size */
+	uint8_t header[512] = "QFI\xfb\0\0\0\2\0\0\0\0\0\0\0\x68\0\0\0\0"
+			      "\0\0\0\x10\0\0\1\0\0\0\0\0";
 	struct rig *rig = *state;
+	char secret[128], *as_read = aligned_alloc(4096, 4096);
 	int fd;
 
+	snprintf(secret, sizeof(secret), "%s/secret", rig->dir);
+	header[19] = strlen(secret);
 	make_file(rig, 1 << 20);
+	fd = open(secret, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
 	fd = open(rig->path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(pwrite(fd, "QFI\xfb", 4, 0), 4);
+	assert_int_equal(pwrite(fd, header, sizeof(header), 0), sizeof(header));
+	assert_int_equal(pwrite(fd, secret, strlen(secret), 104), strlen(secret));
 	close(fd);
 	expect_open(rig, DISK_CACHE_NONE, DISK_AIO_NATIVE);
 	assert_non_null(strstr(rig->said, "qcow2"));
 	assert_non_null(strstr(rig->said, "qemu-img convert -O raw "));
+	assert_int_equal(rig->be.size, 1 << 20);
+	assert_true(is_open(rig->path) && !is_open(secret));
+	assert_int_equal(pread(rig->be.fd, as_read, 4096, 0), 4096);
+	assert_memory_equal(as_read, header, 104);
+	free(as_read);
 	block_backend_close(&rig->be);
+	unlink(secret);
 }
 
 static void the_engine_is_what_was_asked_for(void **state)
@@ -588,7 +618,7 @@ int main(void)
 		T(readonly_images_are_shared_and_opened_for_reading),
 		T(a_tail_is_hidden_with_a_warning_and_kept),
 		T(whole_images_are_opened_without_a_word),
-		T(qcow2_magic_is_warned_of),
+		T(a_qcow2_header_is_content_and_warned_of),
 		T(the_engine_is_what_was_asked_for),
 		T(native_aio_without_direct_io_is_refused),
 		T(without_direct_io_there_is_a_fallback_and_a_notice),
