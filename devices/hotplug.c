@@ -38,14 +38,13 @@ static void hotplug_read(void *opaque, uint64_t off, void *data, unsigned len)
 static void hotplug_write(void *opaque, uint64_t off, const void *data, unsigned len)
 {
 	struct hotplug *hp = opaque;
-	uint32_t slots, given;
+	uint32_t slots;
 
 	if (off != HOTPLUG_EJECT || len != sizeof(slots))
 		return;
 	memcpy(&slots, data, sizeof(slots));
-	given = atomic_fetch_and(&hp->ejectable, ~slots) & slots;
-	for (; given; given &= given - 1)
-		hp->ops->ejected(hp->opaque, __builtin_ctz(given));
+	for (; slots; slots &= slots - 1)
+		hp->ops->ejected(hp->opaque, __builtin_ctz(slots));
 }
 
 static const struct bus_ops hotplug_bus_ops = { .read = hotplug_read, .write = hotplug_write };
@@ -58,7 +57,6 @@ int hotplug_init(struct hotplug *hp, struct bus *pio, uint64_t port, struct powe
 	hp->opaque = opaque;
 	atomic_init(&hp->inserted, 0);
 	atomic_init(&hp->asked, 0);
-	atomic_init(&hp->ejectable, 0);
 	return bus_add(pio, "PCI hot-plug", port, HOTPLUG_SIZE, &hotplug_bus_ops, hp, err);
 }
 
@@ -69,10 +67,8 @@ void hotplug_insert(struct hotplug *hp, unsigned slot)
 	power_raise(hp->power, POWER_GED_HOTPLUG);
 }
 
-/* First ejectable, then asked: the guest's answer may come at once. */
 void hotplug_ask(struct hotplug *hp, unsigned slot)
 {
-	atomic_fetch_or(&hp->ejectable, 1u << slot);
 	atomic_fetch_or_explicit(&hp->asked, 1u << slot, memory_order_release);
 	power_raise(hp->power, POWER_GED_HOTPLUG);
 }
@@ -81,5 +77,4 @@ void hotplug_forget(struct hotplug *hp, unsigned slot)
 {
 	atomic_fetch_and(&hp->inserted, ~(1u << slot));
 	atomic_fetch_and(&hp->asked, ~(1u << slot));
-	atomic_fetch_and(&hp->ejectable, ~(1u << slot));
 }

@@ -6,8 +6,8 @@
  *	+4  asked (32 bits, rc)		slots whose device the guest is asked to give up
  *	+8  eject (32 bits, w)		slots whose device the guest has given up
  *
- * Reading clears; the GED tells when to read. A guest gives up only what it was asked for: whatever
- * else it ejects stays where it is.
+ * Reading clears; the GED tells when to read. Whoever is told of an eject decides whether there is
+ * something in the slot that the guest was asked for.
  */
 #ifndef MVMM_HOTPLUG_H
 #define MVMM_HOTPLUG_H
@@ -22,9 +22,9 @@
 
 struct hotplug_ops {
 	/*
-	 * The guest has given up `slot`, which it was asked for. On a vCPU's thread, before its
-	 * write returns: afterwards the slot must look empty, or the guest's next look at the bus
-	 * finds the device again.
+	 * The guest gives up `slot`, or says so. On a vCPU's thread, before its write returns:
+	 * afterwards the slot must look empty, or the guest's next look at the bus finds the device
+	 * again.
 	 */
 	void (*ejected)(void *opaque, unsigned slot);
 };
@@ -33,9 +33,8 @@ struct hotplug {
 	struct power *power;
 	const struct hotplug_ops *ops;
 	void *opaque;
-	_Atomic uint32_t inserted;  /* to be read by the guest */
-	_Atomic uint32_t asked;	    /* to be read by the guest */
-	_Atomic uint32_t ejectable; /* asked for and not yet given up */
+	_Atomic uint32_t inserted; /* to be read by the guest */
+	_Atomic uint32_t asked;	   /* to be read by the guest */
 };
 
 /* `power` raises the events. Main, before the bus is sealed. */
@@ -48,7 +47,7 @@ void hotplug_insert(struct hotplug *hp, unsigned slot);
 /* Asks the guest for the device in `slot`; may be said again to one that did not listen. */
 void hotplug_ask(struct hotplug *hp, unsigned slot);
 
-/* The slot is empty: what the guest has not yet read of it and not yet given up is void. Any thread. */
+/* The slot is empty: what the guest has not yet read of it is void. Any thread. */
 void hotplug_forget(struct hotplug *hp, unsigned slot);
 
 #endif

@@ -15,8 +15,7 @@
 
 #include "vmm/pci_config.h"
 
-#define PCI_PORT_CONFIG	  0xcf8 /* address at +0, data at +4 */
-#define PCI_CONFIG_ENABLE 0x80000000u
+#define PCI_PORT_CONFIG 0xcf8 /* address at +0, data at +4 */
 
 /* "QEMU PCIe Host bridge" in the list of ids: every guest knows it needs no driver. */
 #define BRIDGE_VENDOR 0x1b36
@@ -211,7 +210,7 @@ static void write_config(struct pci_func *func, unsigned off, const uint8_t *dat
 	}
 }
 
-static void config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void *data, unsigned len)
+void pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void *data, unsigned len)
 {
 	struct pci_func *func = find_config(pci, devfn, off, len);
 
@@ -245,8 +244,8 @@ static void write_registers(struct pci_bus *pci, struct pci_func *func, unsigned
 		func->ops->master_switched(func);
 }
 
-static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
-			 unsigned len)
+void pci_config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
+		      unsigned len)
 {
 	struct pci_func *func = find_config(pci, devfn, off, len);
 
@@ -258,72 +257,6 @@ static void config_write(struct pci_bus *pci, unsigned devfn, unsigned off, cons
 		write_registers(pci, func, off, data, len);
 	leave(pci, func);
 }
-
-/* ---- the two ways to it ---------------------------------------------------------------------- */
-
-static void ecam_read(void *opaque, uint64_t off, void *data, unsigned len)
-{
-	config_read(opaque, off >> 12, off & 0xfff, data, len);
-}
-
-static void ecam_write(void *opaque, uint64_t off, const void *data, unsigned len)
-{
-	config_write(opaque, off >> 12, off & 0xfff, data, len);
-}
-
-static const struct bus_ops ecam_ops = { ecam_read, ecam_write };
-
-static uint32_t get_latch(struct pci_bus *pci)
-{
-	uint32_t address;
-
-	pthread_mutex_lock(&pci->lock);
-	address = pci->address;
-	pthread_mutex_unlock(&pci->lock);
-	return address;
-}
-
-/* Where the latch points: false when it is disabled, or to another bus, or has reserved bits set
- * (some chipsets put register bits 8-11 there). */
-static bool decode_latch(struct pci_bus *pci, unsigned *devfn, unsigned *off)
-{
-	const uint32_t address = get_latch(pci);
-
-	*devfn = address >> 8 & 0xff;
-	*off += address & 0xfc;
-	return (address & 0xffff0000) == PCI_CONFIG_ENABLE;
-}
-
-static void port_read(void *opaque, uint64_t port, void *data, unsigned len)
-{
-	struct pci_bus *pci = opaque;
-	unsigned devfn, off = port - 4;
-	uint32_t address;
-
-	if (port == 0 && len == 4) {
-		address = get_latch(pci);
-		memcpy(data, &address, sizeof(address));
-	} else if (port >= 4 && decode_latch(pci, &devfn, &off)) {
-		config_read(pci, devfn, off, data, len);
-	}
-}
-
-/* Narrow writes to the latch are other registers on real chipsets (0xCF9): not ours. */
-static void port_write(void *opaque, uint64_t port, const void *data, unsigned len)
-{
-	struct pci_bus *pci = opaque;
-	unsigned devfn, off = port - 4;
-
-	if (port == 0 && len == 4) {
-		pthread_mutex_lock(&pci->lock);
-		memcpy(&pci->address, data, sizeof(pci->address));
-		pthread_mutex_unlock(&pci->lock);
-	} else if (port >= 4 && decode_latch(pci, &devfn, &off)) {
-		config_write(pci, devfn, off, data, len);
-	}
-}
-
-static const struct bus_ops port_ops = { port_read, port_write };
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
@@ -340,11 +273,12 @@ int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t e
 	pci->bridge.bus = pci;
 	pci->bridge.shown = true;
 	pci->slot[0] = &pci->bridge;
-	ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &ecam_ops, pci, err);
+	ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &pci_ecam_ops, pci, err);
 	if (!ret)
 		ret = bus_add(mmio, "PCI window", window, window_size, &window_ops, pci, err);
 	if (!ret && pio)
-		ret = bus_add(pio, "PCI configuration", PCI_PORT_CONFIG, 8, &port_ops, pci, err);
+		ret = bus_add(pio, "PCI configuration", PCI_PORT_CONFIG, 8, &pci_port_ops, pci,
+			      err);
 	if (!ret)
 		pthread_mutex_init(&pci->lock, NULL);
 	return ret;
@@ -447,16 +381,26 @@ bool pci_func_is_shown(struct pci_func *func)
 	return shown;
 }
 
-void pci_bus_eject(struct pci_bus *pci, unsigned slot)
+void pci_func_ask(struct pci_func *func)
+{
+	pthread_mutex_lock(&func->bus->lock);
+	func->asked = true;
+	pthread_mutex_unlock(&func->bus->lock);
+}
+
+bool pci_bus_eject(struct pci_bus *pci, unsigned slot)
 {
 	struct pci_func *func;
+	bool given;
 
 	pthread_mutex_lock(&pci->lock);
 	func = pci->slot[slot];
-	if (func && func->shown)
+	given = func && func->shown && func->asked;
+	if (given)
 		hide(pci, func);
 	pci->reserved &= ~(1u << slot);
 	pthread_mutex_unlock(&pci->lock);
+	return given;
 }
 
 bool pci_func_surprise(struct pci_func *func)

@@ -70,6 +70,7 @@ struct pci_func {
 	bool bar_mapped;		   /* it decodes */
 	bool bar_claimed;		   /* its doorbells are at bar_addr */
 	bool shown;			   /* the guest finds it */
+	bool asked;			   /* ... and may give it up */
 	unsigned users;			   /* vCPUs inside an access */
 	unsigned slot;			   /* set by pci_bus_add() */
 	uint8_t cap_end;		   /* where the next capability goes */
@@ -121,9 +122,15 @@ void pci_func_hide(struct pci_func *func);
 /* Does the guest find it? Any thread. */
 bool pci_func_is_shown(struct pci_func *func);
 
-/* The guest gives up what is in `slot`, less than PCI_SLOTS, if anything is, and knows now that the
- * slot is empty. Any thread, as above. */
-void pci_bus_eject(struct pci_bus *pci, unsigned slot);
+/* The guest is about to be asked to give it up. Main. */
+void pci_func_ask(struct pci_func *func);
+
+/*
+ * The guest gives up what is in `slot`, less than PCI_SLOTS, and knows now that the slot is empty;
+ * true: it has been there until now. What it was not asked for stays: its word may be a late one, for
+ * what was in the slot before. Any thread, as above.
+ */
+bool pci_bus_eject(struct pci_bus *pci, unsigned slot);
 
 /*
  * The function disappears without the guest's word; false: it was hidden already. A guest that still

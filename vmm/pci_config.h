@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Words of configuration space: little-endian, wherever they lie. Private to vmm/pci*.c. */
+/* Configuration space: its words, little-endian, wherever they lie, and the ways to it. Private to
+ * vmm/pci*.c. */
 #ifndef MVMM_PCI_CONFIG_H
 #define MVMM_PCI_CONFIG_H
 
 #include <stdint.h>
 #include <string.h>
+
+#include "vmm/bus.h"
+
+struct pci_bus;
+
+extern const struct bus_ops pci_ecam_ops, pci_port_ops; /* opaque: the bridge */
+
+/* `len` bytes at `off` of a function; all-ones where there is none. A vCPU's thread. */
+void pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void *data, unsigned len);
+void pci_config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
+		      unsigned len);
 
 static inline void pci_put16(uint8_t *config, unsigned off, uint16_t value)
 {

@@ -314,13 +314,45 @@ static void an_ejected_slot_is_hidden_and_free(void **state)
 	struct rig *rig = rig_new();
 	struct thing *thing = thing_in(rig, 1);
 
-	pci_bus_eject(&rig->pci, 1);
-	pci_bus_eject(&rig->pci, 17); /* nothing there */
+	pci_func_ask(&thing->func);
+	assert_true(pci_bus_eject(&rig->pci, 1));
+	assert_false(pci_bus_eject(&rig->pci, 1));
+	assert_false(pci_bus_eject(&rig->pci, 17)); /* nothing there */
 	assert_true(pci_func_is_quiet(&thing->func));
 	assert_false(pci_func_surprise(&thing->func));
 	assert_int_equal(pci_bus_remove(&thing->func), 0);
 	free(thing);
 	thing = thing_in(rig, 1);
+	take_out(thing);
+	rig_free(rig);
+}
+
+static void what_was_not_asked_for_stays(void **state)
+{
+	struct rig *rig = rig_new();
+	struct thing *thing = thing_in(rig, 1);
+
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		assert_false(pci_bus_eject(&rig->pci, slot));
+	assert_int_equal(config(rig, 1, PCI_VENDOR_ID), 0x10421af4);
+	assert_int_not_equal(config(rig, 0, PCI_VENDOR_ID), ABSENT);
+	take_out(thing);
+	rig_free(rig);
+}
+
+/* A vCPU may say twice that it gives a slot up, and the second word come as late as this. */
+static void a_late_eject_does_not_take_the_slots_next_function(void **state)
+{
+	struct rig *rig = rig_new();
+	struct thing *thing = thing_in(rig, 1);
+
+	pci_func_ask(&thing->func);
+	assert_true(pci_bus_eject(&rig->pci, 1));
+	assert_int_equal(pci_bus_remove(&thing->func), 0);
+	free(thing);
+	thing = thing_in(rig, 1);
+	assert_false(pci_bus_eject(&rig->pci, 1));
+	assert_true(pci_func_is_shown(&thing->func));
 	take_out(thing);
 	rig_free(rig);
 }
@@ -403,9 +435,13 @@ static void *vcpu_main(void *opaque)
 	return NULL;
 }
 
-/* As main does it: hide, wait, remove; nothing may be in an access by then. */
+/* As main does it: ask, hide, wait, remove; nothing may be in an access by then. Whatever vCPUs eject,
+ * until it is asked for it stays. */
 static void turn_over(struct rig *rig, struct thing *thing)
 {
+	if (!pci_func_is_shown(&thing->func))
+		rig->bad = true;
+	pci_func_ask(&thing->func);
 	if (!pci_func_surprise(&thing->func))
 		pci_func_hide(&thing->func);
 	while (!pci_func_is_quiet(&thing->func))
@@ -452,6 +488,8 @@ int main(void)
 		cmocka_unit_test(a_preset_bar_avoids_where_the_guest_put_others),
 		cmocka_unit_test(a_slot_taken_by_surprise_stays_empty_until_it_is_ejected),
 		cmocka_unit_test(an_ejected_slot_is_hidden_and_free),
+		cmocka_unit_test(what_was_not_asked_for_stays),
+		cmocka_unit_test(a_late_eject_does_not_take_the_slots_next_function),
 		cmocka_unit_test(a_vcpu_inside_the_bar_is_waited_for),
 		cmocka_unit_test(a_vcpu_that_switches_bus_mastering_is_waited_for),
 		cmocka_unit_test(functions_come_and_go_under_vcpus),

@@ -908,7 +908,8 @@ static void a_device_that_leaves_gives_everything_back(void **state)
 	const uint32_t next = rig->vm.irq.msi_next;
 	uint32_t value = 0;
 
-	pci_bus_eject(&rig->pci, rig->vpci.slot);
+	pci_func_ask(&rig->vpci.func);
+	assert_true(pci_bus_eject(&rig->pci, rig->vpci.slot));
 	bus_read(&rig->vm.mmio, ECAM + (1 << 15), &value, 4);
 	assert_int_equal(value, 0xffffffff);
 	assert_true(virtio_pci_is_quiet(&rig->vpci));

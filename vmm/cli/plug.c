@@ -30,7 +30,8 @@ static void ejected(void *opaque, unsigned slot)
 	const uint64_t one = 1;
 	struct plug *plug = opaque;
 
-	pci_bus_eject(&plug->machine->pci, slot);
+	if (!pci_bus_eject(&plug->machine->pci, slot))
+		return;
 	if (write(plug->event_fd, &one, sizeof(one)) < 0)
 		return; /* EAGAIN: main is on its way */
 }
@@ -138,6 +139,7 @@ int plug_remove(struct plug *plug, struct machine_disk *disk, int64_t force_ms,
 	out->force.opaque = out->look.opaque = disk;
 	if (force_ms >= 0)
 		loop_timer_set(plug->loop, &out->force, clock_ms() + force_ms);
+	pci_func_ask(&disk->pci.func); /* first: the guest's answer may come at once */
 	if (!virtio_pci_is_quiet(&disk->pci))
 		hotplug_ask(&plug->regs, disk->pci.slot);
 	return 0;
