@@ -79,7 +79,7 @@ static int start(struct rig *rig, const char *const *dirs, unsigned n)
 			return -1;
 	fd = broker_start(&config, &err);
 	allow_free(&allow);
-	broker_init(&rig->broker, fd);
+	broker_init(&rig->broker, fd, -1);
 	rig->pid = only_child();
 	return fd < 0 ? -1 : 0;
 }

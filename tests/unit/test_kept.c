@@ -3,7 +3,9 @@
 #include "tests/unit/plug_rig.h"
 
 #include <sys/mman.h>
+#include <sys/socket.h>
 
+#include "vmm/cli/broker_wire.h"
 #include "vmm/cli/kept.h"
 
 static int setup_kept(void **state)
@@ -222,6 +224,33 @@ static void one_of_the_command_line_must_be_there(void **state)
 	assert_int_equal(rig->m.ndisks, 0);
 }
 
+/* It still waits for storage that will not answer the boot before. Those of the command line are opened by
+ * ourselves; it is asked once, and the rest go without. */
+static void a_broker_that_is_stuck_is_not_waited_for_without_end(void **state)
+{
+	static struct broker_request request;
+	struct plug_rig *rig = *state;
+	const int own = rig->opt.broker_fd;
+	char text[160];
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(add(rig, strcat(strcpy(text, image(rig, "c.img")), ",readonly")),
+				 0);
+	rig->opt.broker_fd = fd[0];
+	next_boot(rig);
+	rig->opt.broker_fd = own;
+	assert_int_equal(rig->m.ndisks, 2);
+	expect_disk(rig, 1, "vdb", "b.img");
+	assert_int_equal(recv(fd[1], &request, sizeof(request), MSG_DONTWAIT), sizeof(request));
+	assert_int_equal(recv(fd[1], &request, sizeof(request), MSG_DONTWAIT), -1);
+	close(fd[0]);
+	close(fd[1]);
+	next_boot(rig); /* it has come back to life */
+	assert_int_equal(rig->m.ndisks, 5);
+}
+
 /* By somebody who has taken over the boot before. */
 static void what_was_left_is_not_believed(void **state)
 {
@@ -271,6 +300,7 @@ int main(void)
 		T(what_was_changed_stays_so),
 		T(one_that_is_no_more_is_left_out),
 		T(one_of_the_command_line_must_be_there),
+		T(a_broker_that_is_stuck_is_not_waited_for_without_end),
 		T(what_was_left_is_not_believed),
 	};
 

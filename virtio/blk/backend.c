@@ -52,6 +52,11 @@ static int open_failed(const struct disk_config *config, int code, struct error 
 
 	if (code == EXDEV)
 		return error_setx(err, code, "disk '%s': not in a folder that may be opened", path);
+	if (code == ETIME)
+		return error_setx(err, code,
+				  "disk '%s': not opened in time: its storage, or that of a file "
+				  "asked for before, does not answer",
+				  path);
 	if (code == EBUSY)
 		return error_setx(err, code,
 				  "disk '%s': the host itself uses this device (is it mounted?)",

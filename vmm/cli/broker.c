@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/broker_wire.h"
+#include "vmm/cli/clock.h"
 #include "vmm/cli/signals.h"
 
 #define END_MS 500
@@ -75,12 +76,12 @@ void broker_end(int fd)
 	close(fd);
 }
 
-void broker_init(struct broker *broker, int fd)
+/* Requests of others before, whose answers may still come, had other numbers: nobody asks as often as
+ * once in a nanosecond. */
+void broker_init(struct broker *broker, int fd, int patience_ms)
 {
-	*broker = (struct broker){ .fd = fd };
+	*broker = (struct broker){ .fd = fd, .last = clock_ns(), .patience_ms = patience_ms };
 	pthread_mutex_init(&broker->lock, NULL);
-	/* Those of a boot before, whose answers may still come, had other numbers. */
-	broker->last = (uint64_t)getpid() << 32;
 }
 
 /* One that this process has no room for is left out of the message. */
@@ -94,7 +95,7 @@ static int take_fd(struct msghdr *msg)
 	return fd;
 }
 
-/* The descriptor, or -errno; -EAGAIN: an answer to somebody else. */
+/* The descriptor, or -errno; -EAGAIN: there is no answer, or one to somebody else. */
 static int receive(struct broker *broker, mode_t *kind)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))];
@@ -110,7 +111,7 @@ static int receive(struct broker *broker, mode_t *kind)
 	int fd;
 
 	do
-		len = recvmsg(broker->fd, &msg, MSG_CMSG_CLOEXEC);
+		len = recvmsg(broker->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (len < 0 && errno == EINTR);
 	if (len != sizeof(answer))
 		return len < 0 ? -errno : -EPIPE;
@@ -124,20 +125,37 @@ static int receive(struct broker *broker, mode_t *kind)
 	return -EAGAIN;
 }
 
+static int wait_for_answer(struct broker *broker, mode_t *kind)
+{
+	const uint64_t end =
+		broker->patience_ms < 0 ? CLOCK_NEVER : clock_ms() + broker->patience_ms;
+	struct pollfd pfd = { .fd = broker->fd, .events = POLLIN };
+	int n, ret;
+
+	do {
+		n = poll(&pfd, 1, clock_poll_timeout(end, clock_ms()));
+		if (!n) {
+			broker->stuck = true;
+			return -ETIME;
+		}
+		ret = n < 0 && errno != EINTR ? -errno : receive(broker, kind);
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+/* Where there is no room for a request there are many that nobody waits for. */
 static int ask(struct broker *broker, const char *path, int flags, mode_t *kind)
 {
 	struct broker_request request = { .number = ++broker->last, .flags = flags };
-	int ret;
 
 	if (strlen(path) >= sizeof(request.path))
 		return -ENAMETOOLONG;
 	strcpy(request.path, path);
-	if (send(broker->fd, &request, sizeof(request), MSG_NOSIGNAL) < 0)
-		return -errno;
-	do
-		ret = receive(broker, kind);
-	while (ret == -EAGAIN);
-	return ret;
+	if (broker->stuck)
+		return -ETIME;
+	if (send(broker->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return errno == EAGAIN ? -ETIME : -errno;
+	return wait_for_answer(broker, kind);
 }
 
 int broker_open(void *opaque, const char *path, int flags, mode_t *kind)

@@ -9,6 +9,7 @@
 #define MVMM_CLI_BROKER_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -37,12 +38,15 @@ struct broker {
 	int fd;
 	pthread_mutex_t lock; /* one asks at a time */
 	uint64_t last;	      /* number of the last request */
+	int patience_ms;      /* for an answer; -1: no end */
+	bool stuck;	      /* the patience has come to its end: nothing is asked any more */
 };
 
-void broker_init(struct broker *broker, int fd);
+void broker_init(struct broker *broker, int fd, int patience_ms);
 
-/* As blk_opener's open, with a struct broker. Any thread that may wait for storage: not main. -EXDEV:
- * not allowed. -EPIPE: the broker is gone. */
+/* As blk_opener's open, with a struct broker. Any thread that may wait for storage: not main, but before
+ * the vCPUs run. -EXDEV: not allowed. -EPIPE: the broker is gone. -ETIME: it does not answer, because
+ * storage does not answer it. */
 int broker_open(void *broker, const char *path, int flags, mode_t *kind);
 
 #endif

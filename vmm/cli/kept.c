@@ -12,6 +12,9 @@
 #include "vmm/cli/machine.h"
 #include "vmm/log.h"
 
+/* Storage that answers at all does so by then. The guest waits, and so does whoever wants to reach it. */
+#define PATIENCE_MS 10000
+
 _Static_assert(KEPT_MAX == MACHINE_MAX_DISKS, "a place for each");
 
 struct kept *kept_create(struct error *err)
@@ -61,15 +64,13 @@ void kept_update(const struct machine *m)
 	kept->changed = 1;
 }
 
-static int open_late(struct machine *m, const struct disk_config *config, struct machine_disk **out,
-		     struct error *err)
+static int open_late(struct machine *m, const struct disk_config *config, struct broker *broker,
+		     struct machine_disk **out, struct error *err)
 {
-	struct broker broker;
-	const struct blk_opener by = { broker_open, &broker };
+	const struct blk_opener by = { broker_open, broker };
 	struct block_backend be;
 	int ret;
 
-	broker_init(&broker, m->opt->broker_fd);
 	ret = block_backend_open_by(&be, config, &by, err);
 	return ret ? ret : machine_disk_add(m, config, &be, out, err);
 }
@@ -104,7 +105,8 @@ static int put_policy(const struct kept_disk *kept, struct disk_config *config, 
 	return 0;
 }
 
-static int add_late(struct machine *m, const struct kept_disk *kept, struct error *err)
+static int add_late(struct machine *m, const struct kept_disk *kept, struct broker *broker,
+		    struct error *err)
 {
 	struct machine_disk *disk;
 	struct disk_config config;
@@ -114,7 +116,7 @@ static int add_late(struct machine *m, const struct kept_disk *kept, struct erro
 		return ret;
 	ret = put_policy(kept, &config, err);
 	if (!ret)
-		ret = open_late(m, &config, &disk, err);
+		ret = open_late(m, &config, broker, &disk, err);
 	if (ret) {
 		disk_config_free(&config);
 		return ret;
@@ -142,15 +144,17 @@ static bool is_late(const struct machine *m, const struct kept_disk *kept)
 
 static int add_each(struct machine *m, const struct kept *kept, struct error *err)
 {
+	struct broker broker;
 	struct error why;
 	int ret = 0;
 
+	broker_init(&broker, m->opt->broker_fd, PATIENCE_MS);
 	for (unsigned i = 0; i < kept->n && !ret; i++) {
 		const struct kept_disk *disk = &kept->disk[i];
 
 		if (!is_late(m, disk))
 			ret = add_ours(m, disk, err);
-		else if (add_late(m, disk, &why))
+		else if (add_late(m, disk, &broker, &why))
 			log_warn("%s: left out of this boot", why.text);
 	}
 	return ret;

@@ -290,7 +290,7 @@ void plug_prepare(struct plug *plug, int broker_fd)
 {
 	/* Threads to come get no heap of their own: that would be calls that their lists lack. */
 	mallopt(M_ARENA_MAX, 1);
-	broker_init(&plug->broker, broker_fd);
+	broker_init(&plug->broker, broker_fd, -1);
 }
 
 int plug_start(struct plug *plug, struct loop *loop, struct error *err)
