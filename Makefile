@@ -283,7 +283,7 @@ soak: build-tests
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 86400 LONG=1 tests/model/run STARTS=$${STARTS:-5000} BOOTS=$${BOOTS:-2000} \
-		VMS=$${VMS:-50} SECONDS=$${SECONDS:-600} tests/soak/run
+		VMS=$${VMS:-50} SECONDS=$${SECONDS:-600} tests/soak/run tests/soak/plug tests/soak/hotplug
 	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan)) \
 		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
