@@ -47,7 +47,8 @@ void hotplug_insert(struct hotplug *hp, unsigned slot);
 /* Asks the guest for the device in `slot`; may be said again to one that did not listen. */
 void hotplug_ask(struct hotplug *hp, unsigned slot);
 
-/* The slot is empty: what the guest has not yet read of it is void. Any thread. */
+/* Before another device is shown in `slot`: what the guest has not yet read of the one before is not for
+ * this. Main. */
 void hotplug_forget(struct hotplug *hp, unsigned slot);
 
 #endif

@@ -347,7 +347,6 @@ int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *
 	vpci->msix.devid = vpci->slot << 3; /* the requester id of function 0 */
 	dev->transport_ops = &transport_ops;
 	dev->transport = vpci;
-	pci_func_show(&vpci->func);
 	return 0;
 }
 

@@ -55,7 +55,7 @@ struct virtio_pci {
 };
 
 /* `class_code`: 24 bits, 0x018000 for a disk. One vector per queue and one for the configuration.
- * When it returns 0 the guest can see the device. -errno: nothing left behind. Main, vCPUs may run. */
+ * The guest sees the device when `func` is shown. -errno: nothing left behind. Main, vCPUs may run. */
 int virtio_pci_init(struct virtio_pci *vpci, struct virtio_dev *dev, struct vm *vm,
 		    struct pci_bus *pci, uint32_t class_code, struct error *err);
 

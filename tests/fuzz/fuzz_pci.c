@@ -353,6 +353,7 @@ static void rig_init(void)
 		fuzz_check(!virtio_pci_init(&rig.vpci[f], &rig.d[f].dev, vm, &rig.pci, 0x018000,
 					    &err),
 			   "%s", err.text);
+		pci_func_show(&rig.vpci[f].func);
 		memcpy(rig.config[f], rig.vpci[f].func.config, PCI_CONFIG_SIZE);
 	}
 }

@@ -268,6 +268,45 @@ static void a_waiter_that_is_gone_is_not_called(void **state)
 	assert_int_equal(rig->removed, 0);
 }
 
+/* What a guest was asked for that gives a disk up, or says so later, without having heard the question. */
+static void a_question_of_before_is_not_for_the_next(void **state)
+{
+	struct plug_rig *rig = *state;
+
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(add(rig, image(rig, "a.img")), 0);
+		assert_int_equal(rig->disk->pci.slot, 1);
+		assert_int_equal(in(rig, HOTPLUG_ASKED), 0);
+		assert_int_equal(in(rig, HOTPLUG_INSERTED), 1u << 1);
+		assert_int_equal(take_out(rig, rig->disk, i % 2 ? 10 : -1), 0);
+		if (i % 2 == 0)
+			eject(rig, 1u << 1);
+		run_until(rig, i + 1);
+		eject(rig, 1u << 1);
+	}
+}
+
+/* Twice by force, because a vCPU was inside: the second time found nothing to take. */
+static void who_lost_a_disk_by_force_still_hears_the_question(void **state)
+{
+	struct plug_rig *rig = *state;
+	const uint64_t one = 1;
+
+	assert_int_equal(add(rig, image(rig, "a.img")), 0);
+	rig->disk->pci.func.users++;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(take_out(rig, rig->disk, 0), 0);
+		loop_once(&rig->loop);
+		assert_int_equal(config(rig, 1), ABSENT);
+		plug_forget_waiter(&rig->m.plug, rig);
+	}
+	rig->disk->pci.func.users--;
+	assert_int_equal(write(rig->m.plug.event_fd, &one, sizeof(one)), sizeof(one));
+	while (rig->m.ndisks)
+		loop_once(&rig->loop);
+	assert_int_equal(in(rig, HOTPLUG_ASKED), 1u << 1);
+}
+
 /* Asked once more between the guest's word and main's: that is void for whoever gets the slot. */
 static void a_late_question_is_not_for_the_next(void **state)
 {
@@ -304,6 +343,8 @@ int main(void)
 		T(it_may_be_asked_again_but_not_for_two),
 		T(a_waiter_that_is_gone_is_not_called),
 		T(a_late_question_is_not_for_the_next),
+		T(a_question_of_before_is_not_for_the_next),
+		T(who_lost_a_disk_by_force_still_hears_the_question),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,12 +20,17 @@
 static int attach(struct machine *m, struct machine_disk *disk, struct error *err)
 {
 	const struct acpi_mmio_dev slot = machine_mmio_slot(disk->index);
+	int ret;
 
-	if (m->opt->transport == TRANSPORT_PCI)
-		return virtio_pci_init(&disk->pci, &disk->blk.dev, &m->vm, &m->pci, PCI_CLASS_DISK,
-				       err);
-	return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi,
-				virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
+	if (m->opt->transport != TRANSPORT_PCI)
+		return virtio_mmio_init(&disk->mmio, &disk->blk.dev, &m->vm, slot.base, slot.gsi,
+					virtio_mmio_pages_at(&m->mmio_pages, slot.base), err);
+	ret = virtio_pci_init(&disk->pci, &disk->blk.dev, &m->vm, &m->pci, PCI_CLASS_DISK, err);
+	if (ret)
+		return ret;
+	hotplug_forget(&m->plug.regs, disk->pci.slot);
+	pci_func_show(&disk->pci.func);
+	return 0;
 }
 
 static int init_blk(struct machine *m, struct machine_disk *disk, const struct block_backend *be,

@@ -21,7 +21,6 @@ struct machine;
 /* How a disk leaves a running machine: plug.c's. */
 struct disk_exit {
 	enum { DISK_STAYS, DISK_ASKED, DISK_DRAINS } state;
-	bool forced;
 	struct plug *plug;
 	struct plug_waiter waiter;
 	struct loop_timer force; /* takes it away without the guest's word */

@@ -72,10 +72,6 @@ static void drain(struct machine_disk *disk)
 	out->state = DISK_DRAINS;
 	disk_calls_close(&disk->calls);
 	loop_timer_cancel(out->plug->loop, &out->force);
-	/* It may have been asked again just as it gave the disk up: that was not for the slot's next
-	 * one. A guest that gave nothing up may still do so. */
-	if (!out->forced)
-		hotplug_forget(&out->plug->regs, disk->pci.slot);
 	look(disk);
 }
 
@@ -109,8 +105,7 @@ static void force(void *opaque)
 {
 	struct machine_disk *disk = opaque;
 
-	disk->exit.forced = pci_func_surprise(&disk->pci.func);
-	if (disk->exit.forced)
+	if (pci_func_surprise(&disk->pci.func))
 		log_warn("disk %s: the guest has not given it up: taken away", disk->blk.dev.name);
 	quiet(disk->exit.plug);
 }
