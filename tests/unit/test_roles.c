@@ -390,8 +390,7 @@ static void every_role_can_report_and_end(void **state)
 
 	for (unsigned role = 0; role < ROLE_COUNT; role++)
 		for (unsigned i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-			assert_int_equal(verdict(*state, role, needed[i], 0, 0),
-					 SECCOMP_RET_ALLOW);
+			assert_int_equal(verdict(*state, role, needed[i], 0, 0), SECCOMP_RET_ALLOW);
 }
 
 static void every_rule_says_why(void **state)
