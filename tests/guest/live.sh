@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Cases in which the control socket changes a disk while a payload guest works on it, for `run`: sizes,
-# errors. The guest says what it wants; see payload/test_live.c. After lib.sh and overlay.sh.
+# Cases in which the control socket changes a disk while a payload guest works on it, for `run`: limits,
+# sizes, errors. The guest says what it wants; see payload/test_live.c. After lib.sh and overlay.sh.
 #
 # shellcheck disable=SC2154 # what lib.sh sets
 
@@ -25,6 +25,23 @@ obey() {
 		"$@" $wish
 		line_for m
 	done
+}
+
+set_limit() {
+	ctl disk limit vda "$2"
+}
+
+# limits_case DEPTH iops | bps SECTORS: a limit as the guest measures it, and changed under its load
+limits_case() {
+	case_begin "limited $2 at depth $1, $3 sectors" || return
+	image disk.img
+	machine m "test=limits depth=$1 limit=$2 sectors=$3" --disk disk.img
+	obey set_limit
+	machine_ended m
+	cp m/out out
+	image_is_right disk.img
+	[ "$asked" -ge 6 ] || problem "limits were changed $asked times"
+	case_end
 }
 
 set_size() {

@@ -129,6 +129,8 @@ static unsigned reap(struct workload *w)
 			req->used_len = len;
 			check(w, req);
 			w->idle[--w->in_flight] = req;
+			if (w->when)
+				w->when[w->done] = time_us();
 			w->done++;
 			n++;
 		}

@@ -41,6 +41,7 @@ struct workload {
 	unsigned write_percent;
 	uint64_t total; /* requests to do */
 	uint64_t leave; /* a run ends when so many are done, the others in flight; 0: not */
+	uint64_t *when; /* when each was found to be done, us; NULL: nobody asks */
 	uint64_t seed;
 	void (*disturb)(struct virtio *dev); /* after every kick, if not NULL */
 	/* results */
