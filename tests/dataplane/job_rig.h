@@ -15,6 +15,7 @@
 #include "tests/dataplane/driver.h"
 #include "tests/dataplane/rig.h"
 #include "virtio/blk/job_priv.h"
+#include "virtio/blk/overlay.h"
 #include "virtio/blk/target.h"
 
 #define CHUNK	(1U << BLK_CHUNK_MIN_SHIFT)
@@ -304,6 +305,45 @@ static inline void assert_same_image(uint8_t *a, uint8_t *b)
 			fail_msg("block %u differs", i);
 	free(a);
 	free(b);
+}
+
+/* Whether the overlay holds a sector, by the maps themselves. The disk's thread is paused. */
+static inline bool holds(const struct blk_overlay *ov, uint64_t sector)
+{
+	const uint64_t chunk = sector * 512 / BLK_OVERLAY_CHUNK;
+
+	return ov->whole[chunk / 64] >> chunk % 64 & 1 ||
+	       ov->sector[sector / 64] >> sector % 64 & 1;
+}
+
+/* What the guest would read, were it not paused. */
+static inline uint8_t *image_now(const struct rig *rig)
+{
+	const struct blk_overlay *ov = rig->be.overlay;
+	uint8_t *image = image_of(rig->path), *top;
+	char path[32];
+
+	if (!ov)
+		return image;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", rig->be.fd);
+	top = image_of(path);
+	for (uint64_t s = 0; s < RIG_SECTORS; s++)
+		if (holds(ov, s))
+			memcpy(image + s * 512, top + s * 512, 512);
+	free(top);
+	return image;
+}
+
+/* The backup's moment is that of the pause: nothing is written before the job begins. */
+static inline struct job *start_paused(struct rig *rig, uint64_t speed, uint8_t **then)
+{
+	struct job *j;
+
+	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
+	*then = image_now(rig);
+	j = job_start(rig, BLK_COPY_BACKUP, speed);
+	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
+	return j;
 }
 
 /* ---- a guest --------------------------------------------------------------------------------- */

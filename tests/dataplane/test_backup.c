@@ -4,18 +4,6 @@
 #include "tests/dataplane/job_rig.h"
 #include "virtio/blk/job_priv.h"
 
-/* The moment is that of the pause: nothing is written before the job begins. */
-static struct job *start_paused(struct rig *rig, uint64_t speed, uint8_t **then)
-{
-	struct job *j;
-
-	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
-	*then = image_of(rig->path);
-	j = job_start(rig, BLK_COPY_BACKUP, speed);
-	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
-	return j;
-}
-
 static void backs_up(struct rig_config config, uint64_t speed)
 {
 	struct rig *rig = rig_new(config);

@@ -2,7 +2,6 @@
 /* A backup of a disk with an overlay: base and overlay together, as they were at one moment. The
  * guest's writes go on, and the base is read and no more. */
 #include "tests/dataplane/job_rig.h"
-#include "virtio/blk/overlay.h"
 
 static const struct rig_config engines[] = {
 	{ .overlay = true },
@@ -11,44 +10,6 @@ static const struct rig_config engines[] = {
 };
 
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
-
-/* Whether the overlay holds a sector, by the maps themselves. The disk's thread is paused. */
-static bool holds(const struct blk_overlay *ov, uint64_t sector)
-{
-	const uint64_t chunk = sector * 512 / BLK_OVERLAY_CHUNK;
-
-	return ov->whole[chunk / 64] >> chunk % 64 & 1 ||
-	       ov->sector[sector / 64] >> sector % 64 & 1;
-}
-
-/* What the guest would read, were it not paused. */
-static uint8_t *image_now(const struct rig *rig)
-{
-	const struct blk_overlay *ov = rig->be.overlay;
-	uint8_t *image = malloc(RIG_SIZE), *base = image_of(rig->path);
-	char path[32];
-	uint8_t *top;
-
-	assert_non_null(image);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", rig->be.fd);
-	top = image_of(path);
-	for (uint64_t s = 0; s < RIG_SECTORS; s++)
-		memcpy(image + s * 512, (holds(ov, s) ? top : base) + s * 512, 512);
-	free(base);
-	free(top);
-	return image;
-}
-
-static struct job *start_paused(struct rig *rig, uint64_t speed, uint8_t **then)
-{
-	struct job *j;
-
-	assert_int_equal(rig_send(rig, BLK_CMD_PAUSE), 0);
-	*then = image_now(rig);
-	j = job_start(rig, BLK_COPY_BACKUP, speed);
-	assert_int_equal(rig_send(rig, BLK_CMD_RESUME), 0);
-	return j;
-}
 
 /* The guest's data, which it reads again and again, are still what it wrote; the base is what it was. */
 static void end_all(struct busy *b, struct job *j, uint8_t *base)

@@ -116,17 +116,26 @@ static void nothing_is_lost_in_a_storm_of_commands_and_jobs(void **state)
 	storm((struct rig_config){ .no_look = true, .aio = DISK_AIO_THREADS });
 }
 
-/* Which has no jobs; and a resize is main's to refuse. */
+/* Whose base stays what it was. */
 static void nor_of_a_disk_with_an_overlay(void **state)
 {
 	struct storm s = { .rig = rig_new((struct rig_config){ .overlay = true }) };
+	uint8_t *base = image_of(s.rig->path);
 	struct busy *b = busy_new(s.rig, 32);
 
-	for (unsigned i = 0; i < 50 || b->rounds < 20; i++)
-		blow(&s);
+	for (unsigned i = 0; i < STORMS; i++) {
+		backup_that_is_done(&s);
+		job_that_is_cancelled(&s, BLK_COPY_BACKUP);
+	}
+	busy_rounds(b, 5);
 	busy_end(b);
+	send(s.rig, (struct blk_command){ .type = BLK_CMD_PAUSE });
+	assert_same_image(image_now(s.rig), busy_image(b));
+	assert_same_image(image_of(s.rig->path), base);
 	busy_free(b);
 	rig_free(s.rig);
+	while (s.njobs)
+		job_free(s.job[--s.njobs]);
 }
 
 int main(void)

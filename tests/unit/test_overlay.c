@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -25,6 +26,24 @@
 #define SECTOR	  BLK_OVERLAY_SECTOR
 #define PER_CHUNK (BLK_OVERLAY_CHUNK / SECTOR)
 #define MIB	  (1ULL << 20)
+
+/* Of a file system without O_TMPFILE; ours, which the linker prefers to the library's. */
+static bool only_names;
+
+int openat(int dir, const char *path, int flags, ...)
+{
+	va_list args;
+	unsigned mode;
+
+	va_start(args, flags);
+	mode = va_arg(args, unsigned);
+	va_end(args);
+	if (only_names && (flags & O_TMPFILE) == O_TMPFILE) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return (int)syscall(SYS_openat, dir, path, flags, mode);
+}
 
 static struct blk_overlay *overlay(uint64_t size)
 {
@@ -411,6 +430,38 @@ static void a_place_that_cannot_hold_it_is_named(void **state)
 	setrlimit(RLIMIT_FSIZE, &before);
 }
 
+static int open_beneath(void *opaque, const char *path, int flags, mode_t *kind)
+{
+	return blk_open_at(AT_FDCWD, path, 0, flags, kind);
+}
+
+/* A process in its sandbox makes no names: it is told where there is none. */
+static void a_file_system_with_names_only_is_used_or_named(void **state)
+{
+	const struct blk_opener by = { open_beneath, NULL };
+	char dir[] = "/var/tmp/mvmm-test-XXXXXX";
+	struct error err;
+	unsigned before;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	before = entries(dir);
+	only_names = true;
+	fd = blk_overlay_file(dir, MIB, NULL, &err);
+	assert_true(fd >= 0);
+	assert_int_equal(lseek(fd, 0, SEEK_END), MIB);
+	assert_int_equal(entries(dir), before);
+	close(fd);
+	assert_int_equal(blk_overlay_file(dir, MIB, &by, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, dir));
+	assert_non_null(strstr(err.text, "O_TMPFILE"));
+	only_names = false;
+	fd = blk_overlay_file(dir, MIB, &by, &err);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +480,7 @@ int main(void)
 		cmocka_unit_test(its_file_has_no_name),
 		cmocka_unit_test(it_is_made_where_tmpdir_says),
 		cmocka_unit_test(a_place_that_cannot_hold_it_is_named),
+		cmocka_unit_test(a_file_system_with_names_only_is_used_or_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,11 @@ int blk_overlay_file(const char *dir, uint64_t size, const struct blk_opener *by
 	if (fd == -EXDEV)
 		return error_setx(err, EXDEV,
 				  "an overlay in '%s': not in a folder that may be opened", dir);
+	if (fd == -EOPNOTSUPP)
+		return error_setx(err, EOPNOTSUPP,
+				  "cannot create an overlay in '%s': that file system has no files "
+				  "without a name (O_TMPFILE); name another folder",
+				  dir);
 	if (fd < 0)
 		return error_set(err, -fd, "cannot create an overlay in '%s'", dir);
 	if (ftruncate(fd, size)) {
