@@ -687,7 +687,7 @@ start() {
 # said PATTERN [SECONDS]: waits until the guest has said a line of exactly this
 said() {
 	tries=0
-	until grep -qx "$1" "$dir/console"; do
+	until grep -qsx "$1" "$dir/console"; do
 		tries=$((tries + 1))
 		if [ $tries -ge $((10 * ${2:-60})) ] || ! kill -0 $pid 2>/dev/null; then
 			not_ok "the guest says '$1'"
