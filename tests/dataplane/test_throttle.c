@@ -67,7 +67,7 @@ static struct rig *full(struct throttle_limits limits, uint32_t type, unsigned n
 
 static void requests_wait_and_go_in_order(void **state)
 {
-	struct rig *rig = full(limit(THROTTLE_IOPS, 50), VIRTIO_BLK_T_IN, 5);
+	struct rig *rig = full(limit(THROTTLE_IOPS, 4), VIRTIO_BLK_T_IN, 5);
 
 	for (unsigned i = 1; i <= 5; i++)
 		expect(rig, i);
@@ -120,7 +120,8 @@ static void what_identifies_the_disk_or_is_refused_is_not_counted(void **state)
 	rig_free(rig);
 }
 
-/* One range of 1 MiB. */
+/* Three times one range of 1 MiB, of which the first need not wait. The time begins before it, because
+ * who comes late makes up for it. */
 static uint64_t time_ranges(uint32_t type, struct throttle_limits limits)
 {
 	struct rig *rig = rig_new((struct rig_config){ .features = F_RANGES, .limits = limits });
@@ -129,9 +130,8 @@ static uint64_t time_ranges(uint32_t type, struct throttle_limits limits)
 	uint64_t from;
 
 	memcpy(rig_ptr(rig, r.data), &range, sizeof(range));
-	rig_do(rig, &r, type, 0, sizeof(range));
 	from = now_ns();
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		rig_do(rig, &r, type, 0, sizeof(range));
 	from = now_ns() - from;
 	rig_free(rig);
