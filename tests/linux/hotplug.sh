@@ -37,9 +37,10 @@ resident() {
 		END { print kib }' /proc/$pid/smaps
 }
 
-# hotplug_begin KERNEL ARGUMENT...: a guest for $rounds rounds, with two disks that it works on
+# hotplug_begin KERNEL ARGUMENT...: a guest for $rounds rounds, with two disks that it works on; and for one
+# more, so that it is there to be looked at after the last of them
 hotplug_begin() {
-	linux "$1" hotplug "rounds=$rounds"
+	linux "$1" hotplug "rounds=$((rounds + 1))"
 	shift
 	blank "$dir/data.img" 16M
 	with_partition "$dir/still.img" 16
@@ -49,6 +50,7 @@ hotplug_begin() {
 }
 
 hotplug_end() {
+	[ -n "$failed" ] || hotplug_round $((rounds + 1)) "$dir/round.img"
 	said DONE
 	stopped
 	ended 0 poweroff

@@ -852,10 +852,12 @@ backup() {
 	obeyed "another commit" disk commit vda "target=$dir/rest.img"
 	copied commit "done" || return
 	is "it is what the guest reads" "$(md5 <"$dir/rest.img")" "$(console | sed -n 's/^SUM //p')"
+	obeyed "a backup that will take long" disk backup start vda "target=$dir/cut.img" speed=64K
 	obeyed "the end of it" disk add "path=$dir/end.img"
 	said DONE
 	stopped
 	ended 0 poweroff
+	check "it is said that the backup is not whole" grep -q "'$dir/cut.img' is not whole" "$dir/stderr"
 	guest_says
 	is "the base was read and no more" "$(md5 <"$dir/data.img")" "$base"
 }
