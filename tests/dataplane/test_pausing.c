@@ -572,6 +572,29 @@ static void a_disk_that_stops_beside_a_hung_one_is_resumed(void **state)
 	vm_rig_free(r);
 }
 
+/* Its storage may hang for ever; the machine need not. */
+static void a_stopped_disk_that_is_taken_out_holds_nobody(void **state)
+{
+	struct vm_rig *r = vm_rig_new();
+	struct answer resumed = { 0 };
+	char why[64];
+	int code;
+
+	wait_for_io(0);
+	fail_io(ENOSPC);
+	wait_paused(r);
+	for (unsigned i = 0; i < 2; i++)
+		if (disk_stop_holds(&r->disk[i], &code))
+			disk_calls_close(&r->disk[i].calls);
+	fail_io(0);
+	assert_int_equal(pausing_resume(&r->m.pausing, answer, &resumed), 0);
+	assert_true(serve(r, RIG_WAIT_MS, &resumed.there));
+	serve(r, 50, NULL);
+	assert_string_equal(pausing_state_name(&r->m.pausing), "running");
+	assert_false(disk_stop_reason(&r->m, why, sizeof(why)));
+	vm_rig_free(r);
+}
+
 static void a_stopped_machine_ends_at_once(void **state)
 {
 	struct vm_rig *r = vm_rig_new();
@@ -603,6 +626,8 @@ int main(void)
 			a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing,
 			listen_begin, listen_end),
 		cmocka_unit_test_setup_teardown(a_disk_that_stops_beside_a_hung_one_is_resumed,
+						listen_begin, listen_end),
+		cmocka_unit_test_setup_teardown(a_stopped_disk_that_is_taken_out_holds_nobody,
 						listen_begin, listen_end),
 		cmocka_unit_test_setup_teardown(a_stopped_machine_ends_at_once, listen_begin,
 						listen_end),

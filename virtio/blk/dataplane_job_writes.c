@@ -98,6 +98,9 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 		write_begins(job, req);
 		return false;
 	}
+	/* Before that nobody waited for the target, which may have had nothing to do. */
+	if (!job->waiting.first)
+		job->copied_at = dataplane_now();
 	blk_list_add(&job->waiting, req);
 	job->since[req - dp->request] = dataplane_now();
 	dp->parked++;

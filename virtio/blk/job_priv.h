@@ -70,7 +70,7 @@ struct blk_job {
 	uint64_t held_at;
 	uint64_t hold_max_ns, patience_ns; /* the constants, but a test may have its own */
 	int64_t credit;	    /* COMPLETING: half chunks that the guest may mark anew */
-	uint64_t copied_at; /* COMPLETING: the last chunk, or when it began */
+	uint64_t copied_at; /* COMPLETING: the last chunk, or since when it is waited for */
 	bool stalled;	    /* long ago, so writes wait for no credit and cost none */
 	enum blk_job_state
 		outcome; /* COPYING: goes on; an end: comes to it when nothing is in flight */

@@ -22,11 +22,16 @@ static void tell(const struct machine *m, const struct machine_disk *disk, int c
 		 machine_disk_path(disk), strerror(code), remedy(code), socket ? socket : "PATH");
 }
 
+/* One that is being taken out holds nobody: no RESUME would reach it any more. */
+static bool is_stopped(const struct machine_disk *disk, int *code)
+{
+	return !disk->calls.closed && virtio_blk_stopped(&disk->blk, code);
+}
+
 /* Until that RESUME is answered, it is the last stop that is still seen. */
 bool disk_stop_holds(const struct machine_disk *disk, int *code)
 {
-	return virtio_blk_stopped(&disk->blk, code) &&
-	       !disk_call_waits(&disk->calls, &disk->pause.resume);
+	return is_stopped(disk, code) && !disk_call_waits(&disk->calls, &disk->pause.resume);
 }
 
 bool disk_stop_tell(struct machine *m)
@@ -52,7 +57,7 @@ bool disk_stop_reason(const struct machine *m, char *text, size_t size)
 	int code;
 
 	for (unsigned i = 0; i < m->ndisks; i++) {
-		if (!virtio_blk_stopped(&m->disk[i]->blk, &code))
+		if (!is_stopped(m->disk[i], &code))
 			continue;
 		snprintf(text, size, "disk '%s': %s", machine_disk_path(m->disk[i]),
 			 strerror(code));
