@@ -58,10 +58,6 @@ static void changed(void *opaque, short revents)
 	enum blk_job_state state;
 	uint64_t count;
 
-	/* The job may have ended already: its beginning is told first. That is there, too, for the
-	 * disk's thread answers before the job's first step. */
-	if (c->phase == COPYING_OPENS && c->calls)
-		return;
 	if (read(c->notify_fd, &count, sizeof(count)) < 0)
 		return;
 	state = blk_job_state(c->job);
@@ -128,6 +124,7 @@ static void started(void *opaque, int result)
 	struct error err;
 
 	c->calls--;
+	c->notify.events = POLLIN;
 	if (!result) {
 		c->phase = COPYING_RUNS;
 		forget_last(c);
@@ -185,9 +182,9 @@ static int prepare_job(struct copying *c, struct error *err)
 
 	if (ret)
 		return ret;
+	/* The job may have ended before its beginning is told: what it says waits until that is. */
 	c->notify = (struct loop_watch){
 		.fd = c->notify_fd,
-		.events = POLLIN,
 		.ready = changed,
 		.opaque = c,
 	};
