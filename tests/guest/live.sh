@@ -63,17 +63,16 @@ resized_case() {
 	case_end
 }
 
-# is_stopped N: for the N-th time
+# is_stopped N: for the N-th time, and all of the machine with it
 is_stopped() {
-	until [ "$(grep -c 'the VM is paused' m/err)" -ge "$1" ]; do
+	until [ "$(grep -c 'the VM waits for it' m/err)" -ge "$1" ] && ctl vm &&
+		grep -q '^state  *paused' said; do
 		if ! kill -0 "$(cat m/timeout)" 2>/dev/null; then
-			problem "it was not stopped $1 times"
+			problem "it was not stopped $1 times: $(cat said)"
 			return 1
 		fi
 		sleep 0.05
 	done
-	ctl vm
-	grep -q '^state  *paused' said || problem "its state is: $(cat said)"
 	grep -q '^reason  *disk ' said || problem "the reason is: $(cat said)"
 }
 
