@@ -44,6 +44,19 @@ limits_case() {
 	case_end
 }
 
+# An emulated CPU that others take away now and then may need longer than all other cases together.
+limits_cases() {
+	if [ -n "${SLOW:-}" ] && [ -z "$only" ]; then
+		tests=$((tests + 1))
+		echo "ok $tests - limits # SKIP needs a CPU of its own here: tests/lab/with-kvm limited"
+		return
+	fi
+	limits_case 1 iops 8
+	limits_case 1 bps 64
+	limits_case 32 bps 64
+	limits_case 256 iops 8
+}
+
 set_size() {
 	ctl disk resize vda "$2"
 	[ "$(stat -c %s disk.img)" = "$2" ] || problem "the image has $(stat -c %s disk.img) bytes"

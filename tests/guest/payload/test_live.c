@@ -19,7 +19,7 @@
 #define CREDIT_US     10000   /* what a guest that comes late is let make up for */
 #define LATE_US	      100000  /* and a disk's thread */
 #define TIMES_WRONG   4
-#define TIMES_TO_LOOK 40
+#define TIMES_TO_LOOK 20
 
 static bool host_has_said(void)
 {
@@ -126,13 +126,13 @@ static uint64_t longest_part(const struct workload *w, uint64_t n, uint64_t iops
 /* In tenths of a percent of the limit; 0: not known. */
 static uint64_t measure(struct workload *w, uint64_t iops)
 {
-	uint64_t n = iops < 60 ? 60 : iops, from = 0, first, last;
+	uint64_t n = iops < 100 ? 100 : iops, from = 0, first, last;
 
 	/* What had begun before the limit, and is not held to it. */
 	if (!look(w, w->depth + iops / 8) || !look(w, n))
 		return 0;
 	n = longest_part(w, n, iops, &from);
-	if (n < 45)
+	if (n < 24)
 		return 0;
 	first = on_time(w->when, from, from + n / 3, iops);
 	last = on_time(w->when, from + n - n / 3, from + n, iops);

@@ -98,7 +98,7 @@ on_schedule() {
 		}
 		END {
 			third = int(n / 3)
-			if (third < 20) {
+			if (third < 8) {
 				print 0
 				exit
 			}
