@@ -85,26 +85,6 @@ static void catch_signals(void)
 	assert_int_equal(sigaction(SIGTRAP, &step, NULL), 0);
 }
 
-static void expect_checked(const struct rig *rig)
-{
-	const struct desc_chain *chain = &rig->chain;
-	const unsigned n = chain->nreadable + chain->nwritable;
-	uint64_t sum = 0;
-
-	assert_in_range(n, 0, VIRTQ_MAX_CHAIN);
-	for (unsigned i = 0; i < n; i++) {
-		const uint8_t *base = chain->iov[i].iov_base;
-
-		sum += chain->iov[i].iov_len;
-		if (base)
-			assert_in_range(base + chain->iov[i].iov_len - rig->guest.ram,
-					chain->iov[i].iov_len, RAM_SIZE);
-		else
-			assert_true(chain->bad_address);
-	}
-	assert_true(sum == chain->readable + chain->writable);
-}
-
 /* A request in an indirect table: its header, 16 more bytes, a sector, the status. */
 static struct rig *offer(uint32_t type, bool with_range)
 {

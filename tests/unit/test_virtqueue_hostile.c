@@ -525,26 +525,6 @@ static void *flip_descriptor(void *arg)
 	return NULL;
 }
 
-static void expect_checked(const struct rig *rig)
-{
-	const struct desc_chain *chain = &rig->chain;
-	const unsigned n = chain->nreadable + chain->nwritable;
-	uint64_t sum = 0;
-
-	assert_in_range(n, 0, VIRTQ_MAX_CHAIN);
-	for (unsigned i = 0; i < n; i++) {
-		const uint8_t *base = chain->iov[i].iov_base;
-
-		sum += chain->iov[i].iov_len;
-		if (base)
-			assert_in_range(base + chain->iov[i].iov_len - rig->guest.ram,
-					chain->iov[i].iov_len, RAM_SIZE);
-		else
-			assert_true(chain->bad_address);
-	}
-	assert_true(sum == chain->readable + chain->writable);
-}
-
 static void H12_a_descriptor_changed_while_read_is_used_as_checked(void **state)
 {
 	struct flipper flipper = { .rig = rig_new(8, 0) };

@@ -67,4 +67,25 @@ static inline int start_with(struct rig *rig, struct virtq_config config)
 	return virtq_start(&rig->vq, &rig->guest.mem, &config, F_EVENT);
 }
 
+/* Of what was popped: in number, in length, and each piece in the guest's memory or said not to be. */
+static inline void expect_checked(const struct rig *rig)
+{
+	const struct desc_chain *chain = &rig->chain;
+	const unsigned n = chain->nreadable + chain->nwritable;
+	uint64_t sum = 0;
+
+	assert_in_range(n, 0, VIRTQ_MAX_CHAIN);
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *base = chain->iov[i].iov_base;
+
+		sum += chain->iov[i].iov_len;
+		if (base)
+			assert_in_range(base + chain->iov[i].iov_len - rig->guest.ram,
+					chain->iov[i].iov_len, RAM_SIZE);
+		else
+			assert_true(chain->bad_address);
+	}
+	assert_true(sum == chain->readable + chain->writable);
+}
+
 #endif
