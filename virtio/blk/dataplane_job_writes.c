@@ -91,6 +91,7 @@ static void write_begins(struct blk_job *job, const struct blk_request *req)
 bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 {
 	struct blk_job *job = dp->job;
+	uint64_t now;
 
 	if (job->outcome || !changes(req))
 		return false;
@@ -98,11 +99,12 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 		write_begins(job, req);
 		return false;
 	}
+	now = dataplane_now();
 	/* Before that nobody waited for the target, which may have had nothing to do. */
 	if (!job->waiting.first)
-		job->copied_at = dataplane_now();
+		job->copied_at = now;
 	blk_list_add(&job->waiting, req);
-	job->since[req - dp->request] = dataplane_now();
+	job->since[req - dp->request] = now;
 	dp->parked++;
 	stat_add(&job->progress.waits, 1);
 	return true;

@@ -7,7 +7,6 @@
 #include <stddef.h>
 
 struct machine;
-
 struct machine_disk;
 
 /* Has stopped, and has no RESUME on its way to it. */

@@ -29,7 +29,8 @@ enum role {
 /* Stands for the number of our own process, which is known at run time only. */
 #define ROLE_OWN_PID 0x4d564d4d
 
-/* One allowed call, or one said to be absent. The same call may have several rules with different values of an argument. */
+/* One allowed call, or one said to be absent. The same call may have several rules with different
+ * values of an argument. */
 struct role_rule {
 	const char *call; /* or "poll|ppoll": the first of them that the architecture has */
 	unsigned roles;	  /* bits: 1 << enum role */
