@@ -88,4 +88,12 @@ static inline void expect_checked(const struct rig *rig)
 	assert_true(sum == chain->readable + chain->writable);
 }
 
+static inline void expect_broken(struct rig *rig, uint16_t head)
+{
+	fake_queue_offer(&rig->drv, head);
+	fake_queue_publish(&rig->drv);
+	assert_int_equal(pop(rig), -EPROTO);
+	rig_free(rig);
+}
+
 #endif
