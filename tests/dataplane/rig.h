@@ -225,6 +225,17 @@ static inline uint64_t rig_stat(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* One of a number of faults to be made, if any is left; several threads may ask. */
+static inline bool take(_Atomic int *left)
+{
+	int n = *left;
+
+	while (n > 0)
+		if (atomic_compare_exchange_weak(left, &n, n - 1))
+			return true;
+	return false;
+}
+
 static inline void rig_ring(int fd)
 {
 	const uint64_t one = 1;

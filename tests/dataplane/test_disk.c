@@ -1,176 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk as a virtio device: what it offers, what its configuration space says, and its life from
- * DRIVER_OK to the end of the VM, with a transport of two eventfds. */
-#include <sys/mman.h>
-
-#include "tests/dataplane/rig.h"
-#include "tests/dataplane/slow.h"
-#include "virtio/blk/throttle_group.h"
-#include "virtio/blk/virtio_blk.h"
-
-static _Atomic int setup_errno;
-
-int io_setup(int n, io_context_t *ctx)
-{
-	if (setup_errno)
-		return -setup_errno;
-	return syscall(SYS_io_setup, n, ctx) ? -errno : 0;
-}
-
-struct disk {
-	struct rig rig; /* guest, driver, files; no dataplane of its own */
-	struct virtio_blk blk;
-	struct throttle_groups groups;
-	struct throttle_group *group;
-	int stop_fd;
-	_Atomic bool cut_off; /* the transport has lost its way to memory */
-};
-
-static struct irq_line queue_line(void *transport, unsigned q)
-{
-	struct rig *rig = transport;
-
-	return (struct irq_line){ .fd = rig->irq_fd[q] };
-}
-
-static struct irq_line config_line(void *transport)
-{
-	struct rig *rig = transport;
-
-	return (struct irq_line){ .fd = rig->config_fd };
-}
-
-static bool may_run(void *transport)
-{
-	return !((struct disk *)transport)->cut_off;
-}
-
-static const struct virtio_transport_ops transport_ops = {
-	.queue_line = queue_line,
-	.config_line = config_line,
-	.may_run = may_run,
-};
-
-static const struct disk_config defaults = {
-	.cache = DISK_AUTO,
-	.aio = DISK_AUTO,
-	.queue_size = 128,
-	.aio_depth = 64,
-	.block_size = 512,
-	.cpu = -1,
-	.serial = "WD-1234",
-};
-
-/* The defaults, or with one field changed: OPTIONS(.queues = 2). */
-#define OPTIONS(...)                                                                               \
-	({                                                                                         \
-		struct disk_config o = defaults;                                                   \
-		(void)(o __VA_ARGS__);                                                             \
-		o;                                                                                 \
-	})
-
-static int disk_init(struct disk *disk, struct disk_config options, unsigned index, unsigned nvcpus,
-		     struct error *err)
-{
-	struct rig *rig = &disk->rig;
-	struct virtio_blk_place place = { .index = index,
-					  .nvcpus = nvcpus,
-					  .mem = &rig->guest.mem };
-
-	memset(disk, 0, sizeof(*disk));
-	rig->config = (struct rig_config){ .nqueues = 4, .queue_size = 128 };
-	snprintf(rig->path, sizeof(rig->path), "/var/tmp/mvmm-test-XXXXXX");
-	assert_int_equal(rig_file(rig), 0);
-	rig_guest(rig);
-	disk->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	options.path = rig->path;
-	assert_int_equal(throttle_group_join(&disk->groups, options.group, &options.limits,
-					     &disk->group, err),
-			 0);
-	place.stop_fd = disk->stop_fd;
-	place.event_fd = -1;
-	place.group = disk->group;
-	return virtio_blk_init(&disk->blk, &options, &place, err);
-}
-
-static struct disk *disk_new(struct disk_config options)
-{
-	struct disk *disk = malloc(sizeof(*disk));
-	struct error err;
-
-	assert_non_null(disk);
-	if (disk_init(disk, options, 0, 1, &err))
-		fail_msg("%s", err.text);
-	disk->blk.dev.transport_ops = &transport_ops;
-	disk->blk.dev.transport = &disk->rig;
-	return disk;
-}
-
-static void disk_free_files(struct disk *disk)
-{
-	for (unsigned q = 0; q < RIG_QUEUES; q++) {
-		close(disk->rig.kick_fd[q]);
-		close(disk->rig.irq_fd[q]);
-	}
-	close(disk->rig.config_fd);
-	close(disk->stop_fd);
-	throttle_group_leave(&disk->groups, disk->group);
-	fake_guest_free(&disk->rig.guest);
-	unlink(disk->rig.path);
-	free(disk);
-}
-
-static void disk_free(struct disk *disk)
-{
-	assert_int_equal(virtio_blk_shutdown(&disk->blk, RIG_WAIT_MS), 0);
-	virtio_blk_destroy(&disk->blk);
-	disk_free_files(disk);
-}
-
-static uint64_t offered(struct disk *disk)
-{
-	return virtio_dev_get_features(&disk->blk.dev, 0) |
-	       (uint64_t)virtio_dev_get_features(&disk->blk.dev, 1) << 32;
-}
-
-static bool offers(struct disk *disk, unsigned bit)
-{
-	return offered(disk) & (1ULL << bit);
-}
-
-static struct virtio_blk_config read_config(struct disk *disk)
-{
-	struct virtio_blk_config c;
-
-	virtio_dev_read_config(&disk->blk.dev, 0, &c, sizeof(c));
-	return c;
-}
-
-/* A driver's way to DRIVER_OK with one queue (3.1.1). */
-static void drive(struct disk *disk, uint64_t features)
-{
-	struct virtio_dev *dev = &disk->blk.dev;
-	const struct virtq_config *c = &disk->rig.drv[0].config;
-
-	virtio_dev_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	features |= 1ULL << VIRTIO_F_VERSION_1;
-	virtio_dev_set_driver_features(dev, 0, features);
-	virtio_dev_set_driver_features(dev, 1, features >> 32);
-	virtio_dev_set_status(dev, virtio_dev_get_status(dev) | VIRTIO_CONFIG_S_FEATURES_OK);
-	assert_true(virtio_dev_get_status(dev) & VIRTIO_CONFIG_S_FEATURES_OK);
-	virtio_dev_set_queue(dev, 0, VIRTQ_SIZE, c->size);
-	virtio_dev_set_queue(dev, 0, VIRTQ_DESC_LO, c->desc);
-	virtio_dev_set_queue(dev, 0, VIRTQ_AVAIL_LO, c->avail);
-	virtio_dev_set_queue(dev, 0, VIRTQ_USED_LO, c->used);
-	virtio_dev_set_queue(dev, 0, VIRTQ_READY, 1);
-	virtio_dev_set_status(dev, virtio_dev_get_status(dev) | VIRTIO_CONFIG_S_DRIVER_OK);
-	assert_int_equal(virtio_dev_get_status(dev),
-			 VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-				 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	/* The doorbells are the device's. */
-	for (unsigned q = 0; q < dev->nqueues; q++)
-		dup2(dev->kick_fd[q], disk->rig.kick_fd[q]);
-}
+ * DRIVER_OK to the end of the VM. */
+#include "tests/dataplane/disk_rig.h"
 
 static void a_disk_offers_what_it_can(void **state)
 {
@@ -297,83 +128,6 @@ static void a_broken_ring_shows_needs_reset_until_reset(void **state)
 	disk_free(disk);
 }
 
-static void break_and_reset(struct disk *disk)
-{
-	struct pollfd pfd = { .fd = disk->rig.config_fd, .events = POLLIN };
-	uint64_t count;
-
-	drive(disk, 0);
-	fake_queue_set_avail_idx(&disk->rig.drv[0], 999);
-	virtio_dev_kick(&disk->blk.dev, 0);
-	assert_int_equal(poll(&pfd, 1, RIG_WAIT_MS), 1);
-	assert_true(read(pfd.fd, &count, sizeof(count)) > 0);
-	virtio_dev_set_status(&disk->blk.dev, 0);
-	fake_queue_reset(&disk->rig.drv[0]);
-}
-
-/* What main says in its look once a second; by write(2), so no buffer of stdio is in the way. */
-static unsigned lines_of_watch(struct disk *disk, const char *want)
-{
-	const int file = memfd_create("stderr", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
-	char text[4096];
-	unsigned n = 0;
-
-	dup2(file, STDERR_FILENO);
-	virtio_blk_watch(&disk->blk);
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	for (ssize_t i = pread(file, text, sizeof(text), 0); i > 0; i--)
-		n += text[i - 1] == '\n';
-	if (n)
-		assert_non_null(strstr(text, want));
-	close(file);
-	return n;
-}
-
-static void broken_rings_are_told_once_a_look_and_not_without_end(void **state)
-{
-	static const char broke[] = "vda: the driver broke a ring";
-	struct disk *disk = disk_new(OPTIONS());
-	unsigned lines = 0;
-
-	assert_int_equal(lines_of_watch(disk, broke), 0);
-	for (unsigned i = 0; i < 50; i++)
-		break_and_reset(disk);
-	assert_int_equal(lines_of_watch(disk, broke), 1);
-	assert_int_equal(lines_of_watch(disk, broke), 0);
-	for (unsigned i = 0; i < 50; i++) {
-		break_and_reset(disk);
-		lines += lines_of_watch(disk, broke);
-	}
-	assert_in_range(lines, 1, 2 * LOG_GUEST_BURST); /* a new window may begin meanwhile */
-	disk_free(disk);
-}
-
-static void requests_the_host_fails_are_told_while_the_vm_runs(void **state)
-{
-	static const char failed[] = "warning: disk vda: the host failed requests of the guest, "
-				     "last with: Input/output error";
-	struct disk *disk = disk_new(OPTIONS());
-	struct rig_req r = rig_req(&disk->rig, 512);
-	const time_t begun = time(NULL);
-	unsigned lines = 0;
-
-	drive(disk, 0);
-	assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, UINT32_MAX, 512),
-			 VIRTIO_BLK_S_IOERR);
-	assert_int_equal(lines_of_watch(disk, failed), 0); /* the guest's own mistake */
-	assert_int_equal(truncate(disk->rig.path, 0), 0);
-	for (unsigned i = 0; i < 50; i++) {
-		assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, 0, 512),
-				 VIRTIO_BLK_S_IOERR);
-		lines += lines_of_watch(disk, failed);
-		assert_int_equal(lines_of_watch(disk, failed), 0);
-	}
-	/* As above; how many windows begin while a slow machine is at it, its clock says. */
-	assert_in_range(lines, 1, LOG_GUEST_BURST * (2 + (time(NULL) - begun) / 10));
-	disk_free(disk);
-}
-
 /* The number of durable writes among: one as negotiated, one after writeback = 0, one after = 1. */
 static void expect_durable(uint64_t features, unsigned first, unsigned off, unsigned on)
 {
@@ -490,47 +244,6 @@ static void H22_a_disk_cut_off_drains_and_stays_stopped(void **state)
 	disk_free(disk);
 }
 
-static void workers_instead_of_aio(int why)
-{
-	struct disk *disk;
-	struct rig_req r;
-
-	setup_errno = why;
-	disk = disk_new(OPTIONS());
-	setup_errno = 0;
-	assert_int_equal(disk->blk.backend.aio, DISK_AIO_THREADS);
-	assert_true(disk->blk.backend.direct);
-	drive(disk, 0);
-	r = rig_req(&disk->rig, 4096);
-	assert_int_equal(rig_do(&disk->rig, &r, VIRTIO_BLK_T_IN, 8, 4096), VIRTIO_BLK_S_OK);
-	disk_free(disk);
-}
-
-static void without_aio_contexts_workers_do_it(void **state)
-{
-	workers_instead_of_aio(EAGAIN);
-}
-
-/* A kernel built without it; a container that forbids it. */
-static void without_aio_workers_do_it(void **state)
-{
-	workers_instead_of_aio(ENOSYS);
-	workers_instead_of_aio(EPERM);
-}
-
-static void aio_native_by_name_is_not_replaced(void **state)
-{
-	struct disk *disk = malloc(sizeof(*disk));
-	struct error err;
-
-	setup_errno = EAGAIN;
-	assert_int_equal(disk_init(disk, OPTIONS(.aio = DISK_AIO_NATIVE), 0, 1, &err), -EOPNOTSUPP);
-	setup_errno = 0;
-	assert_non_null(strstr(err.text, "fs.aio-max-nr"));
-	assert_non_null(strstr(err.text, disk->rig.path));
-	disk_free_files(disk);
-}
-
 static void a_cpu_that_does_not_exist_is_refused(void **state)
 {
 	struct disk *disk = malloc(sizeof(*disk));
@@ -560,15 +273,10 @@ int main(void)
 		cmocka_unit_test(disks_are_named_as_linux_names_them),
 		cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
 		cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
-		cmocka_unit_test(broken_rings_are_told_once_a_look_and_not_without_end),
-		cmocka_unit_test(requests_the_host_fails_are_told_while_the_vm_runs),
 		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
 		cmocka_unit_test(only_the_writeback_byte_can_be_written),
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
 		cmocka_unit_test(H22_a_disk_cut_off_drains_and_stays_stopped),
-		cmocka_unit_test(without_aio_contexts_workers_do_it),
-		cmocka_unit_test(without_aio_workers_do_it),
-		cmocka_unit_test(aio_native_by_name_is_not_replaced),
 		cmocka_unit_test(a_cpu_that_does_not_exist_is_refused),
 		cmocka_unit_test(a_disk_may_be_destroyed_before_it_ran),
 	};

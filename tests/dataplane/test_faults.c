@@ -37,17 +37,6 @@ static int no_faults(void **state)
 	return 0;
 }
 
-/* One of a number of faults, if any is left; workers ask at the same time. */
-static bool take(_Atomic int *left)
-{
-	int n = *left;
-
-	while (n > 0)
-		if (atomic_compare_exchange_weak(left, &n, n - 1))
-			return true;
-	return false;
-}
-
 int io_setup(int n, io_context_t *ctx)
 {
 	int ret;
