@@ -26,6 +26,7 @@ function role_of(name) {
 # Main has forked before: the broker.
 function seal(pid) {
 	sealed[pid] = 1
+	delete sealing[pid]
 	delete inherited[pid]
 	delete parents[pid]
 }
@@ -76,7 +77,7 @@ FNR == NR {
 # Resumed calls have been looked at when they began, and the last of a thread before its filter is
 # seccomp() itself.
 line ~ /^<\.\.\. / || line ~ /^(---|\+\+\+)/ {
-	if (line ~ /^<\.\.\. seccomp resumed/)
+	if (line ~ /^<\.\.\. seccomp resumed/ && pid in sealing)
 		seal(pid)
 	if (line ~ /^\+\+\+/)
 		gone[pid] = 1
@@ -120,8 +121,12 @@ call == "ioctl" && arg[1] == "0xae80" {
 	running = 0
 }
 
-call == "seccomp" && arg[0] == "0x1" && line !~ /unfinished/ {
-	seal(pid)
+# 0x1: a filter; the rest asks what filters can do.
+call == "seccomp" && arg[0] == "0x1" {
+	if (line ~ /unfinished/)
+		sealing[pid] = 1
+	else
+		seal(pid)
 }
 
 # Who forks under its filter is the parent of boots: that filter has no list of what it may.
