@@ -296,7 +296,7 @@ test:
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
-	@tests/run -t 120 tests/run-selftest $(tests) $(replays) -t 240 $(asan) $(tsan) \
+	@tests/run -t 120 tests/run-selftest tests/bench/selftest $(tests) $(replays) -t 240 $(asan) $(tsan) \
 		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
 		-t 3600 $(labs) tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \

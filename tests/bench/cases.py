@@ -13,11 +13,23 @@ class Case:
     rw: str
     complete: str  # see guest/bench: irq, busy, poll
 
-    def __str__(self):
+    def words(self, *more):
         plural = "s" if self.disks > 1 else ""
         how = {"irq": "sleeping guest", "busy": "interrupts", "poll": "polling guest"}
-        return (f"{self.fs}, {self.disks} disk{plural}, {self.rw}, depth {self.depth}, "
-                f"{how[self.complete]}")
+        return ", ".join((self.fs, f"{self.disks} disk{plural}", self.rw) + more
+                         + (how[self.complete],))
+
+    def __str__(self):
+        return self.words(f"depth {self.depth}")
+
+    def load(self):
+        """All but the depth."""
+        return self.words()
+
+    def place(self):
+        """In the order in which people read about them."""
+        return (self.fs != "tmpfs", ("busy", "irq", "poll").index(self.complete), "rand" not in self.rw,
+                self.disks, self.rw, self.depth)
 
 
 def case(depth, fs="tmpfs", disks=1, rw="randread", complete="busy"):
@@ -90,7 +102,11 @@ def quick():
         for name in (target.runner,) + target.peers:
             if name not in names:
                 names.append(name)
-    return wanted
+    return in_order(wanted)
+
+
+def in_order(wanted):
+    return {c: wanted[c] for c in sorted(wanted, key=Case.place)}
 
 
 def add(wanted, cases, names):
@@ -112,4 +128,4 @@ def full():
     add(wanted, (Case(fs, 1, 32, rw, "busy")
                  for fs, rw in product(("tmpfs", "disk"), ("read", "write"))),
         ("mvmm-pci", "qemu-pci", "fio-libaio"))
-    return wanted
+    return in_order(wanted)
