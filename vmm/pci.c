@@ -13,9 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/pci_config.h"
-
-#define PCI_PORT_CONFIG 0xcf8 /* address at +0, data at +4 */
+#include "vmm/pci_words.h"
 
 /* "QEMU PCIe Host bridge" in the list of ids: every guest knows it needs no driver. */
 #define BRIDGE_VENDOR 0x1b36
@@ -260,8 +258,8 @@ void pci_config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const v
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
-int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t ecam, gpa_t window,
-		 uint64_t window_size, struct error *err)
+int pci_bus_init(struct pci_bus *pci, struct bus *mmio, gpa_t window, uint64_t window_size,
+		 struct error *err)
 {
 	int ret;
 
@@ -273,12 +271,7 @@ int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t e
 	pci->bridge.bus = pci;
 	pci->bridge.shown = true;
 	pci->slot[0] = &pci->bridge;
-	ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &pci_ecam_ops, pci, err);
-	if (!ret)
-		ret = bus_add(mmio, "PCI window", window, window_size, &window_ops, pci, err);
-	if (!ret && pio)
-		ret = bus_add(pio, "PCI configuration", PCI_PORT_CONFIG, 8, &pci_port_ops, pci,
-			      err);
+	ret = bus_add(mmio, "PCI window", window, window_size, &window_ops, pci, err);
 	if (!ret)
 		pthread_mutex_init(&pci->lock, NULL);
 	return ret;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI bus 0: a host bridge, configuration access by port 0xCF8 and by ECAM, and one memory window
+ * PCI bus 0: a host bridge, configuration space (pci_config.h has the ways to it), and one memory window
  * in which functions place their BARs. Single-function devices, no bridges, no INTx.
  *
- * ECAM and the window are one bus range each; the bridge finds the function by BAR under its own
+ * The window is one bus range; the bridge finds the function by BAR under its own
  * lock, so a moved BAR never touches the sealed bus.
  *
  * Doorbells follow a BAR lazily. Linux switches decoding off and on around every BAR it sizes, and
@@ -30,7 +30,6 @@
 
 #define PCI_SLOTS	32
 #define PCI_CONFIG_SIZE 256
-#define PCI_ECAM_SIZE	0x100000ULL /* bus 0: 32 devices x 8 functions x 4 KiB */
 
 struct pci_func;
 
@@ -92,10 +91,9 @@ struct pci_bus {
 	uint64_t window_size;
 };
 
-/* Registers port 0xCF8/0xCFC on `pio` (NULL: a machine without ports), ECAM and the BAR window on
- * `mmio`. The window lies below 4 GiB. Main. */
-int pci_bus_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t ecam, gpa_t window,
-		 uint64_t window_size, struct error *err);
+/* Registers the BAR window on `mmio`; it lies below 4 GiB. Main. */
+int pci_bus_init(struct pci_bus *pci, struct bus *mmio, gpa_t window, uint64_t window_size,
+		 struct error *err);
 
 /* vCPUs stopped. */
 void pci_bus_destroy(struct pci_bus *pci);
@@ -145,6 +143,12 @@ int pci_bus_remove(struct pci_func *func);
 
 /* Is it hidden, and no vCPU inside an access? Then it stays so until it is shown. Main. */
 bool pci_func_is_quiet(struct pci_func *func);
+
+/* `len` bytes at `off` of a function's configuration space; all-ones where there is none. A vCPU's
+ * thread. */
+void pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned off, void *data, unsigned len);
+void pci_config_write(struct pci_bus *pci, unsigned devfn, unsigned off, const void *data,
+		      unsigned len);
 
 /* A copy of configuration bytes as they are at one moment. Not from ops that run under the lock. */
 void pci_func_read_config(struct pci_func *func, unsigned off, void *data, unsigned len);

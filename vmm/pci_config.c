@@ -3,11 +3,11 @@
  * The two ways to configuration space: ECAM, and ports 0xCF8 and 0xCFC. On vCPU threads; must not know
  * what answers there.
  */
-#include <string.h>
-
-#include "vmm/pci.h"
 #include "vmm/pci_config.h"
 
+#include <string.h>
+
+#define PCI_PORT_CONFIG	  0xcf8 /* address at +0, data at +4 */
 #define PCI_CONFIG_ENABLE 0x80000000u
 
 static void ecam_read(void *opaque, uint64_t off, void *data, unsigned len)
@@ -20,7 +20,7 @@ static void ecam_write(void *opaque, uint64_t off, const void *data, unsigned le
 	pci_config_write(opaque, off >> 12, off & 0xfff, data, len);
 }
 
-const struct bus_ops pci_ecam_ops = { ecam_read, ecam_write };
+static const struct bus_ops ecam_ops = { ecam_read, ecam_write };
 
 static uint32_t get_latch(struct pci_bus *pci)
 {
@@ -72,4 +72,14 @@ static void port_write(void *opaque, uint64_t port, const void *data, unsigned l
 	}
 }
 
-const struct bus_ops pci_port_ops = { port_read, port_write };
+static const struct bus_ops port_ops = { port_read, port_write };
+
+int pci_config_init(struct pci_bus *pci, struct bus *pio, struct bus *mmio, gpa_t ecam,
+		    struct error *err)
+{
+	int ret = bus_add(mmio, "PCI configuration", ecam, PCI_ECAM_SIZE, &ecam_ops, pci, err);
+
+	if (!ret && pio)
+		ret = bus_add(pio, "PCI configuration", PCI_PORT_CONFIG, 8, &port_ops, pci, err);
+	return ret;
+}

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "vmm/pci.h"
-#include "vmm/pci_config.h"
+#include "vmm/pci_words.h"
 
 #define PCI_COMMAND_WRITABLE (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
 

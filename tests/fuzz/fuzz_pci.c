@@ -9,6 +9,7 @@
 
 #include "tests/fuzz/registers.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/pci_config.h"
 
 const char fuzz_target[] = "pci";
 
@@ -346,8 +347,8 @@ static void rig_init(void)
 	memset(&rig, 0, sizeof(rig));
 	vm->fd = vm->kvm_fd = VM_FD;
 	fuzz_check(!irq_router_init(&vm->irq, VM_FD, &err), "%s", err.text);
-	fuzz_check(!pci_bus_init(&rig.pci, &vm->pio, &vm->mmio, ECAM, WINDOW, SIZE, &err), "%s",
-		   err.text);
+	fuzz_check(!pci_bus_init(&rig.pci, &vm->mmio, WINDOW, SIZE, &err), "%s", err.text);
+	fuzz_check(!pci_config_init(&rig.pci, &vm->pio, &vm->mmio, ECAM, &err), "%s", err.text);
 	for (unsigned f = 0; f < FUNCS; f++) {
 		plain_init(&rig.d[f], NQUEUES);
 		fuzz_check(!virtio_pci_init(&rig.vpci[f], &rig.d[f].dev, vm, &rig.pci, 0x018000,

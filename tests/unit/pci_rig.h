@@ -16,6 +16,7 @@
 
 #include "vmm/bus.h"
 #include "vmm/pci.h"
+#include "vmm/pci_config.h"
 
 #define ECAM	    0xe0000000ULL
 #define WINDOW	    0xc0000000ULL
@@ -114,9 +115,8 @@ static inline struct rig *rig_new(void)
 	struct rig *rig = calloc(1, sizeof(*rig));
 
 	assert_non_null(rig);
-	assert_int_equal(pci_bus_init(&rig->pci, &rig->pio, &rig->mmio, ECAM, WINDOW, WINDOW_SIZE,
-				      NULL),
-			 0);
+	assert_int_equal(pci_bus_init(&rig->pci, &rig->mmio, WINDOW, WINDOW_SIZE, NULL), 0);
+	assert_int_equal(pci_config_init(&rig->pci, &rig->pio, &rig->mmio, ECAM, NULL), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		struct thing *thing = &rig->thing[i];
 

@@ -29,6 +29,7 @@
 #include "vmm/cli/clock.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/machine.h"
+#include "vmm/pci_config.h"
 #include "vmm/x86/layout.h"
 
 #define VM_FD	 1000000 /* nothing the kernel knows */
@@ -106,9 +107,9 @@ static inline int setup(void **state)
 	fake_guest_init(&rig->guest, 0x100000, 4 << 20);
 	vm->mem = rig->guest.mem;
 	assert_int_equal(irq_router_init(&vm->irq, VM_FD, NULL), 0);
-	assert_int_equal(pci_bus_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, X86_PCI_BAR_BASE,
-				      X86_PCI_BAR_SIZE, NULL),
+	assert_int_equal(pci_bus_init(&m->pci, &vm->mmio, X86_PCI_BAR_BASE, X86_PCI_BAR_SIZE, NULL),
 			 0);
+	assert_int_equal(pci_config_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, NULL), 0);
 	assert_int_equal(power_init(&m->power, vm, X86_PORT_POWER,
 				    (struct irq_line){ .fd = eventfd(0, EFD_NONBLOCK) }, NULL),
 			 0);

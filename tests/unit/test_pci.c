@@ -252,7 +252,8 @@ static void a_machine_may_have_no_ports(void **state)
 	static struct pci_bus pci;
 	static struct bus mmio;
 
-	assert_int_equal(pci_bus_init(&pci, NULL, &mmio, ECAM, WINDOW, WINDOW_SIZE, NULL), 0);
+	assert_int_equal(pci_bus_init(&pci, &mmio, WINDOW, WINDOW_SIZE, NULL), 0);
+	assert_int_equal(pci_config_init(&pci, NULL, &mmio, ECAM, NULL), 0);
 	pci_bus_destroy(&pci);
 }
 

@@ -18,6 +18,7 @@
 
 #include "vmm/bus.h"
 #include "vmm/pci.h"
+#include "vmm/pci_config.h"
 
 #define ECAM	    0xe0000000ULL
 #define WINDOW	    0xc0000000ULL
@@ -113,8 +114,8 @@ static struct rig *rig_new(void)
 	struct rig *rig = calloc(1, sizeof(*rig));
 
 	assert_non_null(rig);
-	assert_int_equal(pci_bus_init(&rig->pci, NULL, &rig->mmio, ECAM, WINDOW, WINDOW_SIZE, NULL),
-			 0);
+	assert_int_equal(pci_bus_init(&rig->pci, &rig->mmio, WINDOW, WINDOW_SIZE, NULL), 0);
+	assert_int_equal(pci_config_init(&rig->pci, NULL, &rig->mmio, ECAM, NULL), 0);
 	rig->pci.left_fd = eventfd(0, EFD_NONBLOCK);
 	return rig;
 }

@@ -8,6 +8,7 @@
 
 #include "tests/unit/transport_rig.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/pci_config.h"
 
 #define ECAM   0xe0000000ULL
 #define BAR    0xc0000000ULL
@@ -53,7 +54,8 @@ static inline struct rig *rig_without_pci(void)
 	assert_non_null(rig);
 	vm->fd = vm->kvm_fd = VM_FD;
 	assert_int_equal(irq_router_init(&vm->irq, VM_FD, NULL), 0);
-	assert_int_equal(pci_bus_init(&rig->pci, &vm->pio, &vm->mmio, ECAM, BAR, WINDOW, NULL), 0);
+	assert_int_equal(pci_bus_init(&rig->pci, &vm->mmio, BAR, WINDOW, NULL), 0);
+	assert_int_equal(pci_config_init(&rig->pci, &vm->pio, &vm->mmio, ECAM, NULL), 0);
 	init_device(&rig->dev, &rig_ops, rig, &rig->guest, &rig->drv);
 	return rig;
 }

@@ -18,6 +18,7 @@
 #include "loader/mptable.h"
 #include "vmm/cli/roles.h"
 #include "vmm/log.h"
+#include "vmm/pci_config.h"
 #include "vmm/x86/layout.h"
 
 #define DEFAULT_APPEND "console=ttyS0 reboot=k panic=-1"
@@ -118,6 +119,17 @@ static int add_serial(struct machine *m, struct error *err)
 	return ret;
 }
 
+static int add_pci(struct machine *m, struct error *err)
+{
+	struct vm *vm = &m->vm;
+	int ret;
+
+	if (m->opt->transport != TRANSPORT_PCI)
+		return 0;
+	ret = pci_bus_init(&m->pci, &vm->mmio, X86_PCI_BAR_BASE, X86_PCI_BAR_SIZE, err);
+	return ret ? ret : pci_config_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, err);
+}
+
 /* Parts that own nothing but their place on the bus. */
 static int add_ports(struct machine *m, struct error *err)
 {
@@ -128,10 +140,7 @@ static int add_ports(struct machine *m, struct error *err)
 		ret = cmos_init(&m->cmos, vm, err);
 	if (!ret)
 		ret = pvpanic_init(vm, err);
-	if (!ret && m->opt->transport == TRANSPORT_PCI)
-		ret = pci_bus_init(&m->pci, &vm->pio, &vm->mmio, X86_ECAM, X86_PCI_BAR_BASE,
-				   X86_PCI_BAR_SIZE, err);
-	return ret;
+	return ret ? ret : add_pci(m, err);
 }
 
 static int add_platform(struct machine *m, struct error *err)
