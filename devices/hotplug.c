@@ -43,8 +43,8 @@ static void hotplug_write(void *opaque, uint64_t off, const void *data, unsigned
 	if (off != HOTPLUG_EJECT || len != sizeof(slots))
 		return;
 	memcpy(&slots, data, sizeof(slots));
-	for (; slots; slots &= slots - 1)
-		hp->ops->ejected(hp->opaque, __builtin_ctz(slots));
+	if (slots)
+		hp->ops->ejected(hp->opaque, slots);
 }
 
 static const struct bus_ops hotplug_bus_ops = { .read = hotplug_read, .write = hotplug_write };

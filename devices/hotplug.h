@@ -22,11 +22,11 @@
 
 struct hotplug_ops {
 	/*
-	 * The guest gives up `slot`, or says so. On a vCPU's thread, before its write returns:
-	 * afterwards the slot must look empty, or the guest's next look at the bus finds the device
-	 * again.
+	 * The guest gives up `slots`, or says so: a bit for each, at least one. On a vCPU's thread,
+	 * before its write returns: afterwards they must look empty, or the guest's next look at the
+	 * bus finds the devices again.
 	 */
-	void (*ejected)(void *opaque, unsigned slot);
+	void (*ejected)(void *opaque, uint32_t slots);
 };
 
 struct hotplug {

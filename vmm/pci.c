@@ -381,17 +381,22 @@ void pci_func_ask(struct pci_func *func)
 	pthread_mutex_unlock(&func->bus->lock);
 }
 
-bool pci_bus_eject(struct pci_bus *pci, unsigned slot)
+static bool eject(struct pci_bus *pci, struct pci_func *func)
 {
-	struct pci_func *func;
-	bool given;
+	if (!func || !func->shown || !func->asked)
+		return false;
+	hide(pci, func);
+	return true;
+}
+
+bool pci_bus_eject(struct pci_bus *pci, uint32_t slots)
+{
+	bool given = false;
 
 	pthread_mutex_lock(&pci->lock);
-	func = pci->slot[slot];
-	given = func && func->shown && func->asked;
-	if (given)
-		hide(pci, func);
-	pci->reserved &= ~(1u << slot);
+	pci->reserved &= ~slots;
+	for (; slots; slots &= slots - 1)
+		given |= eject(pci, pci->slot[__builtin_ctz(slots)]);
 	pthread_mutex_unlock(&pci->lock);
 	return given;
 }

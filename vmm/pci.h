@@ -124,11 +124,11 @@ bool pci_func_is_shown(struct pci_func *func);
 void pci_func_ask(struct pci_func *func);
 
 /*
- * The guest gives up what is in `slot`, less than PCI_SLOTS, and knows now that the slot is empty;
- * true: it has been there until now. What it was not asked for stays: its word may be a late one, for
+ * The guest gives up what is in `slots`, a bit for each, and knows now that they are empty; true:
+ * something has been there until now. What it was not asked for stays: its word may be a late one, for
  * what was in the slot before. Any thread, as above.
  */
-bool pci_bus_eject(struct pci_bus *pci, unsigned slot);
+bool pci_bus_eject(struct pci_bus *pci, uint32_t slots);
 
 /*
  * The function disappears without the guest's word; false: it was hidden already. A guest that still

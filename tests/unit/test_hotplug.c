@@ -24,11 +24,11 @@ struct fixture {
 	unsigned times;
 };
 
-static void ejected(void *opaque, unsigned slot)
+static void ejected(void *opaque, uint32_t slots)
 {
 	struct fixture *f = opaque;
 
-	f->given |= 1u << slot;
+	f->given |= slots;
 	f->times++;
 }
 
@@ -124,7 +124,7 @@ static void several_slots_are_given_up_at_once(void **state)
 
 	out(f, PORT + HOTPLUG_EJECT, 1u << 31 | 1u << 3, 4);
 	assert_int_equal(f->given, 1u << 31 | 1u << 3);
-	assert_int_equal(f->times, 2);
+	assert_int_equal(f->times, 1); /* one look at the bus for all of them */
 }
 
 static void a_forgotten_slot_tells_nothing(void **state)

@@ -304,7 +304,7 @@ static void a_slot_taken_by_surprise_stays_empty_until_it_is_ejected(void **stat
 	free(thing);
 	thing = thing_in(rig, 2);
 	take_out(thing);
-	pci_bus_eject(&rig->pci, 1);
+	pci_bus_eject(&rig->pci, 1u << 1);
 	thing = thing_in(rig, 1);
 	take_out(thing);
 	rig_free(rig);
@@ -316,9 +316,9 @@ static void an_ejected_slot_is_hidden_and_free(void **state)
 	struct thing *thing = thing_in(rig, 1);
 
 	pci_func_ask(&thing->func);
-	assert_true(pci_bus_eject(&rig->pci, 1));
-	assert_false(pci_bus_eject(&rig->pci, 1));
-	assert_false(pci_bus_eject(&rig->pci, 17)); /* nothing there */
+	assert_true(pci_bus_eject(&rig->pci, 1u << 1));
+	assert_false(pci_bus_eject(&rig->pci, 1u << 1));
+	assert_false(pci_bus_eject(&rig->pci, 1u << 17)); /* nothing there */
 	assert_true(pci_func_is_quiet(&thing->func));
 	assert_false(pci_func_surprise(&thing->func));
 	assert_int_equal(pci_bus_remove(&thing->func), 0);
@@ -328,13 +328,30 @@ static void an_ejected_slot_is_hidden_and_free(void **state)
 	rig_free(rig);
 }
 
+static void only_those_of_many_that_were_asked_for_go(void **state)
+{
+	struct rig *rig = rig_new();
+	struct thing *thing[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		thing[i] = thing_in(rig, 1 + i);
+	pci_func_ask(&thing[0]->func);
+	pci_func_ask(&thing[2]->func);
+	assert_true(pci_bus_eject(&rig->pci, ~0u));
+	assert_true(pci_func_is_quiet(&thing[0]->func));
+	assert_true(pci_func_is_shown(&thing[1]->func));
+	assert_true(pci_func_is_quiet(&thing[2]->func));
+	for (unsigned i = 0; i < 3; i++)
+		take_out(thing[i]);
+	rig_free(rig);
+}
+
 static void what_was_not_asked_for_stays(void **state)
 {
 	struct rig *rig = rig_new();
 	struct thing *thing = thing_in(rig, 1);
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		assert_false(pci_bus_eject(&rig->pci, slot));
+	assert_false(pci_bus_eject(&rig->pci, ~0u));
 	assert_int_equal(config(rig, 1, PCI_VENDOR_ID), 0x10421af4);
 	assert_int_not_equal(config(rig, 0, PCI_VENDOR_ID), ABSENT);
 	take_out(thing);
@@ -348,11 +365,11 @@ static void a_late_eject_does_not_take_the_slots_next_function(void **state)
 	struct thing *thing = thing_in(rig, 1);
 
 	pci_func_ask(&thing->func);
-	assert_true(pci_bus_eject(&rig->pci, 1));
+	assert_true(pci_bus_eject(&rig->pci, 1u << 1));
 	assert_int_equal(pci_bus_remove(&thing->func), 0);
 	free(thing);
 	thing = thing_in(rig, 1);
-	assert_false(pci_bus_eject(&rig->pci, 1));
+	assert_false(pci_bus_eject(&rig->pci, 1u << 1));
 	assert_true(pci_func_is_shown(&thing->func));
 	take_out(thing);
 	rig_free(rig);
@@ -424,7 +441,7 @@ static void *vcpu_main(void *opaque)
 			configure(rig, slot, PCI_COMMAND, rand_r(&seed), 2);
 			break;
 		case 2:
-			pci_bus_eject(&rig->pci, slot);
+			pci_bus_eject(&rig->pci, 1u << slot);
 			break;
 		case 3:
 			bus_write(&rig->mmio, addr, &slot, 4);
@@ -450,7 +467,7 @@ static void turn_over(struct rig *rig, struct thing *thing)
 	if (pci_bus_remove(&thing->func) || thing->inside || thing->doorbells)
 		rig->bad = true;
 	thing->alive = 0;
-	pci_bus_eject(&rig->pci, thing->func.slot);
+	pci_bus_eject(&rig->pci, 1u << thing->func.slot);
 	free(thing);
 }
 
@@ -489,6 +506,7 @@ int main(void)
 		cmocka_unit_test(a_preset_bar_avoids_where_the_guest_put_others),
 		cmocka_unit_test(a_slot_taken_by_surprise_stays_empty_until_it_is_ejected),
 		cmocka_unit_test(an_ejected_slot_is_hidden_and_free),
+		cmocka_unit_test(only_those_of_many_that_were_asked_for_go),
 		cmocka_unit_test(what_was_not_asked_for_stays),
 		cmocka_unit_test(a_late_eject_does_not_take_the_slots_next_function),
 		cmocka_unit_test(a_vcpu_inside_the_bar_is_waited_for),

@@ -335,7 +335,7 @@ static void a_device_that_leaves_gives_everything_back(void **state)
 	uint32_t value = 0;
 
 	pci_func_ask(&rig->vpci.func);
-	assert_true(pci_bus_eject(&rig->pci, rig->vpci.slot));
+	assert_true(pci_bus_eject(&rig->pci, 1u << rig->vpci.slot));
 	bus_read(&rig->vm.mmio, ECAM + (1 << 15), &value, 4);
 	assert_int_equal(value, 0xffffffff);
 	assert_true(virtio_pci_is_quiet(&rig->vpci));

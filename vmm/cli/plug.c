@@ -24,13 +24,13 @@
 
 /* ---- on a vCPU's thread ---- */
 
-/* Main counts the vCPUs inside the device, of which this one may have been the last. */
-static void ejected(void *opaque, unsigned slot)
+/* Main counts the vCPUs inside a device, of which this one may have been the last. */
+static void ejected(void *opaque, uint32_t slots)
 {
 	const uint64_t one = 1;
 	struct plug *plug = opaque;
 
-	if (!pci_bus_eject(&plug->machine->pci, slot))
+	if (!pci_bus_eject(&plug->machine->pci, slots))
 		return;
 	if (write(plug->event_fd, &one, sizeof(one)) < 0)
 		return; /* EAGAIN: main is on its way */
