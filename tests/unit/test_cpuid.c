@@ -132,6 +132,21 @@ static void tsc_deadline_is_not_promised_without_the_capability(void **state)
 	free(c);
 }
 
+static void a_guest_cannot_be_a_hypervisor_itself(void **state)
+{
+	const struct leaf nested[] = {
+		{ 0x1, ANY, 0x806f8, 0x05100800, 1 << 5 | 1, 0xbfebfbff },
+		{ 0x80000001, ANY, 0, 0, 1 << 2 | 1, 0x2c100800 },
+		{ 0x8000000a, ANY, 1, 0x8000, 0, 0x1fbcff },
+	};
+	struct x86_cpuid *c = complete(nested, COUNT(nested), 1);
+
+	assert_int_equal(leaf(c, 1, 0).ecx & (1 << 5 | 1), 1);
+	assert_int_equal(leaf(c, 0x80000001, 0).ecx, 1);
+	assert_leaf(c, 0x8000000a, 0, 0, 0, 0, 0);
+	free(c);
+}
+
 static void osxsave_stays_as_kvm_has_it(void **state)
 {
 	struct x86_cpuid *c = complete(intel, COUNT(intel), 2);
@@ -404,6 +419,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_guest_is_told_of_hypervisor_x2apic_and_deadline),
 		cmocka_unit_test(tsc_deadline_is_not_promised_without_the_capability),
+		cmocka_unit_test(a_guest_cannot_be_a_hypervisor_itself),
 		cmocka_unit_test(osxsave_stays_as_kvm_has_it),
 		cmocka_unit_test(apic_ids_and_counts_are_the_vms_own),
 		cmocka_unit_test(one_vcpu_has_no_siblings),

@@ -17,6 +17,7 @@
 #define CPUID_ROOM	  16 /* entries that completing may add */
 
 /* Leaf 1, ECX. */
+#define F1_ECX_VMX	    (1u << 5)
 #define F1_ECX_PDCM	    (1u << 15)
 #define F1_ECX_X2APIC	    (1u << 21)
 #define F1_ECX_TSC_DEADLINE (1u << 24)
@@ -27,6 +28,7 @@
 #define F7_1_EAX_AMX (1u << 21)
 #define FD_EAX_TILE  ((1u << 17) | (1u << 18))
 
+#define F80000001_ECX_SVM	    (1u << 2)
 #define F80000007_EDX_INVARIANT_TSC (1u << 8)
 
 #define KVM_CPUID_BASE	 0x40000000
@@ -158,6 +160,24 @@ static void complete_encryption(struct x86_cpuid *cpuid)
 }
 
 /*
+ * KVM offers its guests to be hypervisors themselves: a great deal of the host's kernel for a guest
+ * to try, which a guest that is there to be tested or to run a job has no use for.
+ */
+static void complete_virtualization(struct x86_cpuid *cpuid)
+{
+	struct kvm_cpuid_entry2 *intel = x86_cpuid_find(cpuid, 1, 0);
+	struct kvm_cpuid_entry2 *amd = x86_cpuid_find(cpuid, 0x80000001, 0);
+	struct kvm_cpuid_entry2 *svm = x86_cpuid_find(cpuid, 0x8000000a, 0);
+
+	if (intel)
+		intel->ecx &= ~F1_ECX_VMX;
+	if (amd)
+		amd->ecx &= ~F80000001_ECX_SVM;
+	if (svm)
+		svm->eax = svm->ebx = svm->ecx = svm->edx = 0;
+}
+
+/*
  * The hypervisor's timing leaf (VMware's, known to Linux, FreeBSD and others): only with a TSC that
  * keeps its frequency, as the guest will not measure it again.
  */
@@ -204,6 +224,7 @@ int x86_cpuid_complete(struct x86_cpuid *cpuid, const struct x86_cpuid_config *c
 	complete_pmu(cpuid);
 	complete_amx(cpuid);
 	complete_encryption(cpuid);
+	complete_virtualization(cpuid);
 	ret = complete_timing(cpuid, config->tsc_khz);
 	if (ret)
 		return ret;
