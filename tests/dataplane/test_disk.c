@@ -3,6 +3,10 @@
  * DRIVER_OK to the end of the VM. */
 #include "tests/dataplane/disk_rig.h"
 
+#include <sched.h>
+
+#include "virtio/blk/dataplane_priv.h"
+
 static void a_disk_offers_what_it_can(void **state)
 {
 	static const unsigned bits[] = {
@@ -254,6 +258,25 @@ static void a_cpu_that_does_not_exist_is_refused(void **state)
 	disk_free_files(disk);
 }
 
+/* The last one that we have ourselves: where there are several, not all that a thread would get. */
+static void a_disk_runs_on_its_cpu(void **state)
+{
+	cpu_set_t set;
+	struct disk *disk;
+	int cpu = CPU_SETSIZE - 1;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	while (!CPU_ISSET(cpu, &set))
+		cpu--;
+	disk = disk_new(OPTIONS(.cpu = cpu));
+	drive(disk, 0);
+	assert_int_equal(pthread_getaffinity_np(disk->blk.dataplane->thread.id, sizeof(set), &set),
+			 0);
+	assert_int_equal(CPU_COUNT(&set), 1);
+	assert_true(CPU_ISSET(cpu, &set));
+	disk_free(disk);
+}
+
 static void a_disk_may_be_destroyed_before_it_ran(void **state)
 {
 	struct disk *disk = disk_new(OPTIONS());
@@ -278,6 +301,7 @@ int main(void)
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
 		cmocka_unit_test(H22_a_disk_cut_off_drains_and_stays_stopped),
 		cmocka_unit_test(a_cpu_that_does_not_exist_is_refused),
+		cmocka_unit_test(a_disk_runs_on_its_cpu),
 		cmocka_unit_test(a_disk_may_be_destroyed_before_it_ran),
 	};
 
