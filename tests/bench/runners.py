@@ -43,6 +43,18 @@ def is_vcpu(name):
     return name.startswith("vcpu") or name.startswith("CPU ")
 
 
+def misplaced(pid, host):
+    """Threads that are not where the comparison wants them: a vCPU's, a disk's, an iothread's."""
+    for tid, name in threads(pid):
+        io = name.startswith(("blk-", "IO "))
+        try:
+            if (is_vcpu(name) or io) and os.sched_getaffinity(tid) != {
+                    host.io_cpu if io else host.vcpu_cpu}:
+                yield name
+        except OSError:
+            pass
+
+
 def host_cpu_ns(pid):
     """CPU time of everything but the vCPUs: what the I/O costs the host besides the guest."""
     total = 0
@@ -66,6 +78,7 @@ class Process:
         self.argv = argv
         self.host = host
         self.samples = []
+        self.misplaced = []
         self.start = time.monotonic()
         self.popen = subprocess.Popen(
             ["taskset", "-c", str(host.io_cpu)] + argv,
@@ -90,6 +103,7 @@ class Process:
         limit = self.start + seconds + LIMIT
         while not self.ended(seconds / 8):
             self.samples.append((time.monotonic(), host_cpu_ns(self.popen.pid)))
+            self.misplaced = list(misplaced(self.popen.pid, self.host))
             if time.monotonic() > limit:
                 self.popen.kill()
                 self.popen.wait()
@@ -98,6 +112,8 @@ class Process:
         self.end = time.monotonic()
         self.popen.wait()
         os.close(self.pidfd)
+        if self.misplaced:
+            raise Failed("on other CPUs than the rest: " + ", ".join(self.misplaced))
         self.out.seek(0)
         return self.out.read().decode(errors="replace")
 
