@@ -91,6 +91,12 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmvmm.a
 	$(say) TEST $@
 	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $< $(BUILD)/libmvmm.a $(libs) -lcmocka
 
+# Where the monitor's calls fail by number: tests/unit/failing_calls.h
+failing_wrap := malloc calloc aligned_alloc strdup asprintf open_memstream pthread_create eventfd \
+	timerfd_create epoll_create1 socketpair mkostemp io_setup madvise stat fstat statx fstatfs \
+	lseek pread ftruncate fallocate mmap munmap open openat fcntl ioctl
+$(BUILD)/tests/unit/test_%_faults: private all_ldflags += $(failing_wrap:%=-Wl,--wrap=%)
+
 .PHONY: unit dataplane sandbox control
 unit: $(unit)
 dataplane: $(dptest) $(dpload)

@@ -38,6 +38,7 @@ int irq_router_init(struct irq_router *r, int vm_fd, struct error *err)
 	if (!r->table || !r->sent) {
 		free(r->table);
 		free(r->sent);
+		r->table = r->sent = NULL;
 		return error_set(err, ENOMEM, "cannot allocate the interrupt routing table");
 	}
 	pthread_mutex_init(&r->lock, NULL);

@@ -162,24 +162,33 @@ static inline void removed(void *opaque)
 	((struct plug_rig *)opaque)->removed++;
 }
 
-static inline int begin_add(struct plug_rig *rig, const char *text)
+static inline int begin_add_parsed(struct plug_rig *rig, struct disk_config *config)
 {
 	const struct plug_adder adder = { added, rig };
-	struct disk_config config;
 
 	rig->added = false;
 	rig->err.text[0] = '\0';
+	return plug_add(&rig->m.plug, config, &adder, &rig->err);
+}
+
+static inline int begin_add(struct plug_rig *rig, const char *text)
+{
+	struct disk_config config;
+
 	assert_int_equal(disk_option_parse(text, &config, &rig->err), 0);
-	return plug_add(&rig->m.plug, &config, &adder, &rig->err);
+	return begin_add_parsed(rig, &config);
+}
+
+static inline int end_add(struct plug_rig *rig, int ret)
+{
+	while (!ret && !rig->added)
+		loop_once(&rig->loop);
+	return ret ? ret : rig->ret;
 }
 
 static inline int add(struct plug_rig *rig, const char *text)
 {
-	const int ret = begin_add(rig, text);
-
-	while (!ret && !rig->added)
-		loop_once(&rig->loop);
-	return ret ? ret : rig->ret;
+	return end_add(rig, begin_add(rig, text));
 }
 
 static inline void expect_refused(struct plug_rig *rig, const char *text, int ret, const char *why)
