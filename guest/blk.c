@@ -4,8 +4,6 @@
 #include "guest/io.h"
 #include "guest/lib.h"
 
-#define WAIT_US 5000000
-
 bool blk_has(const struct blk *blk, unsigned feature)
 {
 	return blk->dev->features & VIRTIO_BIT(feature);
@@ -74,7 +72,7 @@ bool blk_add(struct virtq *vq, struct blk_req *req, uint32_t type, unsigned nsg)
 
 void *blk_wait(struct virtq *vq, uint32_t *len)
 {
-	uint64_t deadline = time_us() + WAIT_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 	void *cookie;
 
 	while (!(cookie = virtq_get(vq, len))) {

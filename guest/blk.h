@@ -50,14 +50,14 @@ uint32_t blk_config32(struct blk *blk, unsigned offset);
 bool blk_add(struct virtq *vq, struct blk_req *req, uint32_t type, unsigned nsg);
 
 /* Adds a header, any parts, and a status byte; kicks and waits by polling. The status byte, or
- * BLK_NO_STATUS after 5 s. `req` may be NULL when nobody wants used_len. */
+ * BLK_NO_STATUS after PATIENCE_US. `req` may be NULL when nobody wants used_len. */
 uint8_t blk_do(struct virtq *vq, uint32_t type, uint64_t sector, const struct sg *data, unsigned n,
 	       uint32_t *used_len);
 uint8_t blk_read(struct blk *blk, uint64_t sector, void *data, uint32_t nsectors);
 uint8_t blk_write(struct blk *blk, uint64_t sector, void *data, uint32_t nsectors);
 uint8_t blk_flush(struct blk *blk);
 
-/* Waits for a used chain by polling; NULL after 5 s. */
+/* Waits for a used chain by polling; NULL after PATIENCE_US. */
 void *blk_wait(struct virtq *vq, uint32_t *len);
 
 #endif

@@ -26,7 +26,6 @@
 #define APIC_BASE_X2	    (1 << 10)
 #define PIC_MASTER_IMR	    0x21
 #define PIC_SLAVE_IMR	    0xa1
-#define WAIT_US		    5000000
 
 #define GATE_INTERRUPT 0x8e
 
@@ -333,7 +332,7 @@ void irq_halt_if_zero(const volatile uint64_t *word)
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt)
 {
 	const struct waiter waiter = { vectors, n, seen };
-	uint64_t deadline = time_us() + WAIT_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 
 	if (halt && !tick_vector)
 		irq_start_tick();

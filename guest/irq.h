@@ -65,7 +65,7 @@ uint32_t ioapic_read(unsigned reg);
 uint32_t apic_read(unsigned reg);
 void apic_write(unsigned reg, uint32_t value);
 
-/* Waits until irq_seen() of these is no longer `seen`, by HLT or by spinning. False after 5 s. */
+/* Waits until irq_seen() of these is no longer `seen`, by HLT or by spinning. False after PATIENCE_US. */
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt);
 
 /* Sleeps until an interrupt unless the word is no longer zero. */

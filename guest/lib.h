@@ -56,6 +56,10 @@ void *alloc_pages(size_t bytes);
  * guess). Ticks are the TSC's. */
 void time_init(void);
 uint64_t time_us(void);
+/* What has not come by then never comes. No bound on speed: hosts are busy, or emulated. */
+#define PATIENCE_US 60000000
+/* What has not come by then never comes: no bound on how fast a busy or emulated host is. */
+#define PATIENCE_US 60000000
 void delay_us(uint64_t us);
 uint64_t ticks_to_ns(uint64_t ticks); /* up to hours of them */
 uint64_t ns_to_ticks(uint64_t ns);

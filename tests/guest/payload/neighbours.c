@@ -93,7 +93,7 @@ uint64_t neighbours_done(void)
 
 void neighbours_end(void)
 {
-	uint64_t before = neighbours_done(), deadline = time_us() + 5000000;
+	uint64_t before = neighbours_done(), deadline = time_us() + PATIENCE_US;
 
 	if (!others.n)
 		return;

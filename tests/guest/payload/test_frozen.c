@@ -14,7 +14,6 @@
 
 #define IN_FLIGHT   128 /* as many as the device takes; `held=` of them at a time */
 #define REQ_SECTORS 8
-#define ASK_US	    20000000
 #define FROZEN_US   200000 /* at least; "release" is 0.3 s later */
 
 #define COM1	 0x3f8
@@ -24,7 +23,7 @@
 /* Asks the host to do something to the storage; true once it has. */
 static bool ask(const char *what, unsigned n)
 {
-	uint64_t deadline = time_us() + ASK_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 
 	print("# please %s %u\n", what, n);
 	while (!(inb(COM1_LSR) & LSR_DR)) {
@@ -87,7 +86,7 @@ static void frozen_reset(void)
 
 static bool wait_needs_reset(struct virtio *dev)
 {
-	uint64_t deadline = time_us() + 2000000;
+	uint64_t deadline = time_us() + PATIENCE_US;
 
 	while (!virtio_needs_reset(dev)) {
 		if (time_us() > deadline)

@@ -12,8 +12,6 @@
 #include "guest/lib.h"
 #include "tests.h"
 
-#define WAIT_US 2000000
-
 static struct virtq *start(uint64_t features)
 {
 	struct blk *blk = disk(0);
@@ -124,7 +122,7 @@ static const struct {
 
 static bool wait_needs_reset(struct virtio *dev)
 {
-	uint64_t deadline = time_us() + WAIT_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 
 	while (!virtio_needs_reset(dev)) {
 		if (time_us() > deadline)

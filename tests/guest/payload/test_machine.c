@@ -10,7 +10,6 @@
 
 #define IOAPIC_VERSION 1
 
-#define INPUT_WAIT_US	 5000000
 #define COM1		 0x3f8
 #define COM1_LSR	 0x3fd
 #define LSR_DR		 1
@@ -101,7 +100,7 @@ static void serial_irq(void)
 /* A line from the user, far longer than any FIFO, comes whole and in order: it is sent back. */
 static void serial_input(void)
 {
-	uint64_t deadline = time_us() + INPUT_WAIT_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 	char *line = alloc_pages(PAGE_SIZE);
 	unsigned n = 0;
 

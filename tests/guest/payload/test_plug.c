@@ -14,15 +14,14 @@
 #include "tests.h"
 #include "vmm/hotplug_regs.h"
 
-#define HOTPLUG	    0x610
-#define ECAM	    0xe0000000
-#define PLAYGROUND  0xc0800000 /* where no BAR is preset */
-#define PLACES	    4
-#define BAR_SIZE    0x8000
-#define PATIENCE_US 60000000
-#define OWN_SLOT    1
-#define FIRST_SLOT  2
-#define SLOTS	    4
+#define HOTPLUG	   0x610
+#define ECAM	   0xe0000000
+#define PLAYGROUND 0xc0800000 /* where no BAR is preset */
+#define PLACES	   4
+#define BAR_SIZE   0x8000
+#define OWN_SLOT   1
+#define FIRST_SLOT 2
+#define SLOTS	   4
 
 static struct virtio late_dev;
 static struct blk late = { .dev = &late_dev };

@@ -6,8 +6,7 @@
 #include "guest/lib.h"
 #include "md5.h"
 
-#define WORDS	 (SECTOR / 8)
-#define STALL_US 5000000
+#define WORDS (SECTOR / 8)
 
 void shadow_init(struct shadow *shadow, uint64_t sectors)
 {
@@ -157,7 +156,7 @@ static uint32_t interrupts(const struct workload *w)
 
 static bool wait_by_polling(struct workload *w)
 {
-	uint64_t deadline = time_us() + STALL_US;
+	uint64_t deadline = time_us() + PATIENCE_US;
 
 	while (time_us() < deadline) {
 		for (unsigned q = 0; q < w->nqueues; q++) {

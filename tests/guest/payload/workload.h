@@ -47,7 +47,7 @@ struct workload {
 	/* results */
 	uint64_t done, bad_status, bad_data, bad_length;
 	uint64_t interrupts, kicks, us;
-	bool stalled; /* nothing completed for seconds, or an awaited interrupt did not come */
+	bool stalled; /* nothing completed for PATIENCE_US, or an awaited interrupt did not come */
 	/* its own */
 	unsigned in_flight;
 	unsigned vector[VIRTIO_MAX_QUEUES], nvectors;
