@@ -39,6 +39,18 @@ static struct {
 	_Atomic int refused;  /* reads that had other memory */
 } host;
 
+struct job;
+
+/* What a backup is to become: the disk as it is when the job reads it for the first time. No write that
+ * came since ends before that read does, and none that came before is under way any more. */
+static struct {
+	pthread_mutex_t lock;
+	struct job *_Atomic of;
+	uint8_t *image;
+} moment = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void see_moment(const void *buffer);
+
 static bool job_read(int fd, size_t len)
 {
 	return fd == host.fd && host.reads && len == CHUNK;
@@ -51,6 +63,8 @@ static bool io_fails(const struct iocb *iocb)
 	if (op == IO_CMD_PREAD && host.align && (uintptr_t)iocb->u.c.buf & (host.align - 1))
 		host.refused++;
 	host.begun += op == IO_CMD_PREAD && iocb->u.c.nbytes == CHUNK;
+	if (op == IO_CMD_PREAD)
+		see_moment(iocb->u.c.buf);
 	if (op == IO_CMD_PREAD)
 		return job_read(iocb->aio_fildes, iocb->u.c.nbytes);
 	return op == IO_CMD_PWRITE && iocb->aio_fildes == host.fd && (host.writes || host.hang);
@@ -93,6 +107,7 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 
 ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
+	see_moment(iov->iov_base);
 	if (n == 1 && job_read(fd, iov->iov_len))
 		return failed(host.reads);
 	return syscall(SYS_preadv2, fd, iov, (long)n, off, 0L, flags);
@@ -331,6 +346,29 @@ static inline uint8_t *image_now(const struct rig *rig)
 		if (holds(ov, s))
 			memcpy(image + s * 512, top + s * 512, 512);
 	free(top);
+	return image;
+}
+
+static void see_moment(const void *buffer)
+{
+	const struct job *j = moment.of;
+	const uintptr_t at = j ? (uintptr_t)buffer - (uintptr_t)j->job : 0;
+
+	if (!j || at >= j->job->mapped)
+		return;
+	pthread_mutex_lock(&moment.lock);
+	if (!moment.image)
+		moment.image = image_now(j->rig);
+	pthread_mutex_unlock(&moment.lock);
+}
+
+/* The caller's. */
+static inline uint8_t *take_moment(void)
+{
+	uint8_t *image = moment.image;
+
+	moment.of = NULL;
+	moment.image = NULL;
 	return image;
 }
 

@@ -96,8 +96,8 @@ static void the_wait_for_its_moment_is_measured(void **state)
 	host.hang = false;
 	assert_int_equal(job_answer(rig), 0);
 	assert_true(rig_wait(rig, 0, &done));
-	assert_true(blk_job_progress(j->job)->hold_ns >= 50000000);
 	assert_int_equal(job_wait(j, BLK_JOB_DONE), BLK_JOB_DONE);
+	assert_true(blk_job_progress(j->job)->hold_ns >= 50000000);
 	end_idle(j);
 }
 

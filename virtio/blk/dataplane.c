@@ -245,7 +245,6 @@ int blk_dataplane_start_job(struct blk_dataplane *dp, struct blk_job *job)
 	const struct blk_command cmd = {
 		.type = BLK_CMD_JOB_START,
 		.job = job,
-		.drain = job->copy.mode == BLK_COPY_BACKUP,
 	};
 	int ret;
 

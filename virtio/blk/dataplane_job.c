@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A job beside the guest's requests: what is copied next, and how a mirror becomes the disk (job.h,
- * copy.h). Which writes wait for it: dataplane_job_writes.c.
+ * A job beside the guest's requests: what is copied next, when a backup begins, and how a mirror becomes
+ * the disk (job.h, copy.h). Which writes wait for it: dataplane_job_writes.c.
  *
  * The disk's thread. No lock, no allocation, no log line, no wait. Knows no engine: job_io.c does.
  */
@@ -87,8 +87,7 @@ static void chunk_done(struct blk_job *job, struct blk_slot *slot)
 {
 	stat_add(&job->progress.copied, blk_chunk_len(&job->copy.chunks, slot->chunk));
 	job_slot_put(job, slot);
-	if (job->complete)
-		job_earn(job);
+	job_has_copied(job);
 }
 
 static void was_read(struct blk_job *job, struct blk_slot *slot)
@@ -192,6 +191,37 @@ static bool read_more(struct blk_job *job)
 	return did || half_way;
 }
 
+/* ---- the guest is held --------------------------------------------------------------------------- */
+
+/* Long enough: then it is let go. Whoever has kept us is to blame. */
+static bool is_over_time(struct blk_dataplane *dp)
+{
+	struct blk_job *job = dp->job;
+	const uint64_t until = job->held_at + job->hold_max_ns;
+
+	if (dataplane_now() > until) {
+		fail(dp, -ETIMEDOUT, !dataplane_drained(dp));
+		return true;
+	}
+	job_wake_at(job, until + 1);
+	return false;
+}
+
+/* A backup's moment: nothing is in flight. What the guest has asked for since the job began waits in the
+ * rings. */
+static bool awaits_moment(const struct blk_dataplane *dp)
+{
+	return dp->held && dp->job->copy.mode == BLK_COPY_BACKUP;
+}
+
+static void await_moment(struct blk_dataplane *dp)
+{
+	if (dataplane_drained(dp))
+		let_go(dp);
+	else
+		is_over_time(dp);
+}
+
 /* ---- a mirror's way to its pivot --------------------------------------------------------------- */
 
 static bool has_little_left(const struct blk_job *job)
@@ -212,12 +242,7 @@ static void finish_mirror(struct blk_dataplane *dp)
 {
 	struct blk_job *job = dp->job;
 
-	if (dataplane_now() - job->held_at > job->hold_max_ns) {
-		fail(dp, -ETIMEDOUT, false);
-		return;
-	}
-	job_wake_at(job, job->held_at + job->hold_max_ns + 1);
-	if (!dataplane_drained(dp))
+	if (is_over_time(dp) || !dataplane_drained(dp))
 		return;
 	if (!has_little_left(job)) {
 		go_back(dp);
@@ -256,6 +281,8 @@ static void advance(struct blk_dataplane *dp)
 
 	if (job->copy.mode == BLK_COPY_MIRROR)
 		advance_mirror(dp);
+	else if (dp->held)
+		await_moment(dp);
 	else if (blk_copy_is_done(&job->copy) && !job->syncing)
 		job_sync(job);
 }
@@ -277,11 +304,11 @@ bool dataplane_job_step(struct blk_dataplane *dp)
 
 	if (!job->outcome)
 		advance(dp);
-	if (!job->outcome)
+	if (!job->outcome && !awaits_moment(dp))
 		did |= read_more(job);
 	did |= job_submit(job);
-	if (!job->outcome && !dp->held)
-		job_watch_target(job);
+	if (!job->outcome && !dp->held && job_is_stuck(job))
+		fail(dp, -ETIMEDOUT, false);
 	show(job);
 	if (job->outcome && job_is_idle(job)) {
 		if (!dataplane_serving(dp))
@@ -299,12 +326,7 @@ bool dataplane_job_has_work(const struct blk_dataplane *dp)
 
 /* ---- commands ---------------------------------------------------------------------------------- */
 
-void dataplane_job_drains(struct blk_job *job)
-{
-	job->held_at = dataplane_now();
-}
-
-/* For a backup once nothing is in flight: that is its moment. */
+/* A backup is of what has been taken from the rings by now. */
 static int start(struct blk_dataplane *dp, struct blk_job *job)
 {
 	if (dp->job)
@@ -313,8 +335,8 @@ static int start(struct blk_dataplane *dp, struct blk_job *job)
 	if (job->copy.chunks.size != dp->size)
 		return -EAGAIN;
 	dp->job = job;
-	if (job->held_at)
-		job_raise_to(&job->progress.hold_ns, dataplane_now() - job->held_at);
+	if (job->copy.mode == BLK_COPY_BACKUP)
+		hold(dp);
 	return 0;
 }
 

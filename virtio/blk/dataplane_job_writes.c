@@ -50,32 +50,60 @@ static bool must_wait(const struct blk_job *job, const struct blk_request *req)
 
 /* While a mirror completes, the guest may mark one chunk for two that are copied: so it gets there. The
  * mark at a write's end counts as well, or a guest that always has one under way everywhere had it
- * copied in vain for ever. */
-static void charge(struct blk_job *job, uint64_t left_before)
+ * copied in vain for ever. A discard may mark all of the disk, for which no write is to wait: of such
+ * a request only so much counts. */
+static void charge(struct blk_job *job, const struct blk_request *req, uint64_t left_before)
 {
-	if (job->complete && !job->stalled)
-		job->credit -= 2 * (int64_t)(job->copy.chunks.left - left_before);
+	const int64_t least = req->op == BLK_OP_WRITE ? INT64_MIN : -2 * BLK_JOB_FEW;
+	int64_t credit;
+
+	if (!job->complete || job->stalled)
+		return;
+	credit = job->credit - 2 * (int64_t)(job->copy.chunks.left - left_before);
+	if (credit < least)
+		credit = job->credit < least ? job->credit : least;
+	job->credit = credit;
 }
 
-void job_earn(struct blk_job *job)
+void job_has_copied(struct blk_job *job)
 {
+	if (job->complete || job->waiting.first)
+		job->copied_at = dataplane_now();
+	if (!job->complete)
+		return;
 	/* With nothing left there is nothing to earn by, and the sync may take its time. */
 	job->credit = blk_copy_is_done(&job->copy) ? 0 : job->credit + 1;
-	job->copied_at = dataplane_now();
 	job->stalled = false;
 	job->recheck = true;
 }
 
-void job_watch_target(struct blk_job *job)
+/* Of a backup: all buffers are with it. While one is being read it is the disk itself that is slow. */
+static bool waits_for_target(const struct blk_job *job)
 {
-	const uint64_t until = job->copied_at + job->patience_ns;
+	if (!job->waiting.first)
+		return false;
+	if (job->copy.mode == BLK_COPY_MIRROR)
+		return job->complete && !job->stalled;
+	for (unsigned i = 0; i < BLK_JOB_SLOTS; i++)
+		if (job->slot[i].phase != SLOT_WRITE)
+			return false;
+	return true;
+}
 
-	if (!job->complete || job->stalled || !job->waiting.first)
-		return;
-	if (dataplane_now() >= until)
+bool job_is_stuck(struct blk_job *job)
+{
+	const bool backup = job->copy.mode == BLK_COPY_BACKUP;
+	const uint64_t until = job->copied_at + (backup ? job->hold_max_ns : job->patience_ns);
+
+	if (!waits_for_target(job))
+		return false;
+	if (dataplane_now() >= until) {
 		job->stalled = job->recheck = true;
-	else if (!job->nbatch || job->in_flight) /* otherwise the host is asked again before that */
+		return backup;
+	}
+	if (!job->nbatch || job->in_flight) /* otherwise the host is asked again before that */
 		job_wake_at(job, until);
+	return false;
 }
 
 static void write_begins(struct blk_job *job, const struct blk_request *req)
@@ -85,7 +113,7 @@ static void write_begins(struct blk_job *job, const struct blk_request *req)
 
 	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
 		blk_copy_write_begins(&job->copy, offset, len);
-	charge(job, before);
+	charge(job, req, before);
 }
 
 bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
@@ -120,7 +148,7 @@ void dataplane_job_write_ended(struct blk_dataplane *dp, const struct blk_reques
 		return;
 	for (unsigned i = 0; range_of(req, i, &offset, &len); i++)
 		blk_copy_write_ended(&job->copy, offset, len);
-	charge(job, before);
+	charge(job, req, before);
 }
 
 /* Takes the one behind `before` (NULL: the first) out of the line. */

@@ -81,8 +81,6 @@ static bool must_drain(const struct blk_dataplane *dp, const struct blk_command 
 		return true;
 	case BLK_CMD_SET_WCE:
 		return dp->writeback != cmd->writeback;
-	case BLK_CMD_JOB_START:
-		return cmd->drain;
 	case BLK_CMD_RESIZE:
 		return cmd->size < dp->size && !dp->job;
 	default:
@@ -131,8 +129,6 @@ static void begin_command(struct blk_dataplane *dp, enum blk_mailbox_id id)
 	if (cmd->type == BLK_CMD_QUIT)
 		dataplane_job_quit(dp);
 	if (must_drain(dp, cmd)) {
-		if (cmd->type == BLK_CMD_JOB_START)
-			dataplane_job_drains(cmd->job);
 		dp->draining = true;
 		dp->pending[id] = cmd;
 		return;
@@ -183,11 +179,9 @@ static void sync_image(struct blk_dataplane *dp)
 		dataplane_sync_failed(dp, ret);
 }
 
-static int finish_command(struct blk_dataplane *dp, const struct blk_command *cmd)
+static void finish_command(struct blk_dataplane *dp, const struct blk_command *cmd)
 {
 	switch (cmd->type) {
-	case BLK_CMD_JOB_START:
-		return dataplane_job_command(dp, cmd);
 	case BLK_CMD_PAUSE:
 		dp->paused = true;
 		break;
@@ -205,7 +199,6 @@ static int finish_command(struct blk_dataplane *dp, const struct blk_command *cm
 	default:
 		stop_queues(dp);
 	}
-	return 0;
 }
 
 /* Nobody is to wait for a thread that has ended: a guest's command came too late for it. */
@@ -236,7 +229,6 @@ static bool waits_for_job(struct blk_dataplane *dp)
 static bool finish_commands(struct blk_dataplane *dp)
 {
 	bool waits, did = false;
-	int ret;
 
 	if (!dp->draining || !dataplane_drained(dp))
 		return false;
@@ -244,11 +236,11 @@ static bool finish_commands(struct blk_dataplane *dp)
 	for (unsigned id = 0; id < BLK_BOX_COUNT; id++) {
 		if (!dp->pending[id] || (waits && id == BLK_BOX_CONTROL))
 			continue;
-		ret = finish_command(dp, dp->pending[id]);
+		finish_command(dp, dp->pending[id]);
 		dp->pending[id] = NULL;
 		if (dp->quit)
 			refuse_commands(dp);
-		blk_mailbox_answer(&dp->mailbox[id], ret);
+		blk_mailbox_answer(&dp->mailbox[id], 0);
 		did = true;
 	}
 	dp->draining = waits;

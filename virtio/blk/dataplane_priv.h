@@ -69,7 +69,7 @@ struct blk_dataplane {
 			bool broken;  /* the guest broke a ring: nothing goes there until RESET */
 			bool stopped; /* by a failed request and on-error=, until RESUME or RESET */
 			bool draining; /* one of `pending` waits until all in flight is parked */
-			bool held;     /* by the job: source and target are to be equal */
+			bool held;     /* by the job: a backup's moment, a mirror's pivot */
 		};
 		uint64_t rests; /* for any of these reasons: one load on the way of every request */
 	};
@@ -234,9 +234,6 @@ bool dataplane_job_step(struct blk_dataplane *dp);
 
 /* Something of the job's may have ended; a look. */
 bool dataplane_job_has_work(const struct blk_dataplane *dp);
-
-/* It will start when nothing is in flight. */
-void dataplane_job_drains(struct blk_job *job);
 
 /* Carries out a command about jobs. 0 or -errno. */
 int dataplane_job_command(struct blk_dataplane *dp, const struct blk_command *cmd);

@@ -19,7 +19,8 @@
 #define BLK_JOB_WORKERS 4
 /* Chunks left when a mirror counts as ready, and when the guest's I/O is held for the last of them. */
 #define BLK_JOB_FEW 16
-/* The guest's I/O is held no longer than that for a target that does not answer. */
+/* The guest's I/O is held no longer than that, and no write waits longer for a backup's target that does
+ * not answer: a lost copy is cheaper than a guest that stands still. */
 #define BLK_JOB_HOLD_MAX_NS 5000000000ULL
 
 /* A mirror that completes slows the guest's writes down to what is copied; but a target that has done
@@ -70,7 +71,7 @@ struct blk_job {
 	uint64_t held_at;
 	uint64_t hold_max_ns, patience_ns; /* the constants, but a test may have its own */
 	int64_t credit;	    /* COMPLETING: half chunks that the guest may mark anew */
-	uint64_t copied_at; /* COMPLETING: the last chunk, or since when it is waited for */
+	uint64_t copied_at; /* the last chunk that writes wait for, or since when they do */
 	bool stalled;	    /* long ago, so writes wait for no credit and cost none */
 	enum blk_job_state
 		outcome; /* COPYING: goes on; an end: comes to it when nothing is in flight */
@@ -127,11 +128,12 @@ void job_has_begun(struct blk_job *job);
 
 /* ---- dataplane_job_writes.c: the guest's writes that wait --------------------------------------- */
 
-/* A mirror that completes has copied a chunk. */
-void job_earn(struct blk_job *job);
+/* A chunk has been copied. */
+void job_has_copied(struct blk_job *job);
 
-/* While writes may wait for chunks to be copied: perhaps none is. */
-void job_watch_target(struct blk_job *job);
+/* While writes may wait for chunks to be copied: perhaps none is, for long. True: it is a backup, whose
+ * writes cannot go on without. */
+bool job_is_stuck(struct blk_job *job);
 
 /* A chunk that a write waits for, or NONE. */
 uint64_t job_wanted_chunk(const struct blk_job *job);

@@ -37,8 +37,8 @@ enum blk_command_type {
 	BLK_CMD_RESIZE, /* requests beyond the new size fail; a smaller one is answered when drained, so
 			 * that the image can be cut then */
 	BLK_CMD_SET_ON_ERROR,
-	/* Of a job (job.h), and answered at once but for the first. */
-	BLK_CMD_JOB_START,    /* of a backup: when nothing is in flight. -EBUSY: there is one */
+	/* Of a job (job.h), and answered at once. */
+	BLK_CMD_JOB_START,    /* -EBUSY: there is one */
 	BLK_CMD_JOB_COMPLETE, /* a mirror is to become the disk; -ENOENT: there is no job */
 	BLK_CMD_JOB_PIVOT,    /* of one that is HELD: from now on it is */
 	BLK_CMD_JOB_SPEED,
@@ -69,7 +69,6 @@ struct blk_command {
 	struct throttle_limits throttle; /* THROTTLE */
 	_Atomic uint32_t *status;	 /* START: where NEEDS_RESET goes when a ring is broken */
 	struct blk_job *job;		 /* JOB_START: the disk's thread's until it has ended */
-	bool drain;			 /* JOB_START: first */
 	uint64_t speed;			 /* JOB_SPEED: bytes per second, 0: no limit */
 	struct blk_queue_setup queue[BLK_MAX_QUEUES];
 };

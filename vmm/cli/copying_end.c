@@ -44,8 +44,7 @@ static int say_failed(const struct copying *c, struct error *err)
 {
 	return error_setx(err, c->view.error, "disk %s: the %s to '%s' has failed: %s: %s",
 			  copying_disk(c), copying_name(c), c->target,
-			  c->view.source ? "the disk cannot be read" : "the target",
-			  strerror(c->view.error));
+			  c->view.source ? "the disk" : "the target", strerror(c->view.error));
 }
 
 static void say_end(struct copying *c, struct error *err)
