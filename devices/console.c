@@ -35,6 +35,7 @@
 #define CONSOLE_CHUNK	4096
 #define CONSOLE_STACK	(64 * 1024)
 #define CONSOLE_POLL_MS 100
+#define CONSOLE_NAP_MS	1
 
 static void signal_fd(int eventfd)
 {
@@ -136,12 +137,13 @@ static void give_up_writing(struct console *con, int error)
 	log_warn("console: %s; what the guest writes from here on is lost", strerror(error));
 }
 
-/* Somebody made the descriptor non-blocking; it may share its open file with a shell. */
+/* POLLOUT of a terminal may mean room for a letter, but not for an end of line: hence the nap. */
 static void wait_for_room(struct console *con)
 {
 	struct pollfd pfd = { .fd = con->fd, .events = POLLOUT };
 
 	poll(&pfd, 1, CONSOLE_POLL_MS);
+	poll(NULL, 0, CONSOLE_NAP_MS);
 }
 
 /* Writes from the ring; how many bytes are done with, 0: try again. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the guest's serial bytes go: a ring of 64 KiB between the vCPUs and a thread of its own
- * ("console") that alone calls the blocking write(2), so that a stopped terminal or a full pipe
+ * ("console") that alone calls write(2) and waits for a reader, so that a stopped terminal or a full pipe
  * never stops a vCPU or main. Also looks for the panic message on the way.
  */
 #ifndef MVMM_CONSOLE_H
@@ -44,7 +44,7 @@ struct console {
 	uint8_t ring[CONSOLE_RING]; /* last, and touched only as far as it is used */
 };
 
-/* `fd` stays the caller's and stays blocking. `match` is borrowed. `hook` NULL: none. Main. */
+/* `fd` stays the caller's and as it is. `match` is borrowed. `hook` NULL: none. Main. */
 int console_start(struct console *con, int fd, const char *match, void (*on_match)(void *opaque),
 		  void *opaque, const struct thread_hook *hook, struct error *err);
 

@@ -3,8 +3,8 @@
  * Writes messages to stderr, each line with one write(2) so that lines of several threads never mix.
  *
  * Any thread but a disk's. Allocates nothing and takes no lock. Knows nothing of consoles, files or
- * options. The one flag below is the project's only file-scope state: a logger that had to be
- * carried to every place that may complain would be carried everywhere.
+ * options. Its state is at file scope: a logger that had to be carried to every place that may complain
+ * would be carried everywhere.
  */
 #include "vmm/log.h"
 
@@ -18,10 +18,13 @@
 
 #define LOG_LINE	  1024
 #define LOG_PIECE	  4096 /* PIPE_BUF: a pipe with room takes as much at once */
-#define LOG_WAIT_MS	  100
+#define LOG_WAIT_MS	  10
+#define LOG_WAITS	  10 /* for each LOG_LINE bytes */
 #define LOG_GUEST_SECONDS 10
 
 static _Atomic bool verbose_on;
+/* CLOCK_MONOTONIC seconds when a text was not taken in time; 0: the last one was. */
+static _Atomic uint64_t lost_at;
 
 void log_set_verbose(bool on)
 {
@@ -29,32 +32,56 @@ void log_set_verbose(bool on)
 }
 
 /*
- * A reader that has stopped (a full pipe, a terminal after Ctrl-S) must stop nobody: a vCPU here holds
- * its device's lock, and main would not even hear SIGTERM.
+ * Stderr should be a file that does not wait (vmm/cli/stream.h). Where it is not, POLLOUT is all there is to
+ * go by, and no promise: a terminal's last place takes a letter and no end of line, and another thread may
+ * be faster.
  */
-static bool has_room(void)
+static ssize_t write_some(const char *text, size_t len, int wait_ms)
 {
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
-	int n;
+	ssize_t n = -1;
 
-	do {
-		n = poll(&pfd, 1, LOG_WAIT_MS);
-	} while (n < 0 && errno == EINTR);
-	return n != 0;
+	errno = EAGAIN;
+	if (poll(&pfd, 1, wait_ms) > 0) {
+		n = write(STDERR_FILENO, text, len < LOG_PIECE ? len : LOG_PIECE);
+		if (n < 0 && errno == EAGAIN)
+			poll(NULL, 0, wait_ms);
+	}
+	return n;
 }
 
+static uint64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+/*
+ * A reader that has stopped (a full pipe, a terminal after Ctrl-S or behind a dead connection) must stop
+ * nobody: a vCPU here holds its device's lock, and main would not even hear SIGTERM. So nobody waits in
+ * the second in which somebody has in vain: main may have a line for each of many disks.
+ */
 void log_raw(const char *text, size_t len)
 {
-	while (len && has_room()) {
-		ssize_t n = write(STDERR_FILENO, text, len < LOG_PIECE ? len : LOG_PIECE);
+	const uint64_t lost = atomic_load_explicit(&lost_at, memory_order_relaxed);
+	const bool patient = !lost || lost != seconds();
+	size_t tries = patient ? LOG_WAITS * (1 + len / LOG_LINE) : 1;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) /* nobody is left to be told when stderr itself fails */
-			return;
-		text += n;
-		len -= n;
+	while (len && tries) {
+		ssize_t n = write_some(text, len, patient ? LOG_WAIT_MS : 0);
+
+		if (n > 0) {
+			text += n;
+			len -= n;
+		} else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
+			return; /* nobody is left to be told when stderr itself fails */
+		} else {
+			tries--;
+		}
 	}
+	atomic_store_explicit(&lost_at, len ? seconds() : 0, memory_order_relaxed);
 }
 
 static size_t clamp(int n, size_t room)

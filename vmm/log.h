@@ -4,7 +4,7 @@
  *
  * Any thread but a disk's may log: the dataplane counts and lets others speak. What a guest can
  * trigger goes through log_guest(), which a hostile guest cannot turn into a flood. What stderr does
- * not take within a tenth of a second is lost: nobody waits for a reader that has stopped.
+ * not take within a tenth of a second per KiB is lost: nobody waits for a reader that has stopped.
  */
 #ifndef MVMM_LOG_H
 #define MVMM_LOG_H

@@ -228,6 +228,27 @@ static void a_reader_that_has_stopped_holds_nobody_up(void **state)
 	close(fd[1]);
 }
 
+/* Main may have a line for each of 31 disks, every second. */
+static void nobody_waits_for_a_reader_that_was_waited_for_in_vain(void **state)
+{
+	const int saved = dup(STDERR_FILENO);
+	time_t begin;
+	int fd[2];
+
+	assert_int_equal(pipe2(fd, O_NONBLOCK), 0);
+	while (write(fd[1], "", 1) == 1)
+		;
+	dup2(fd[1], STDERR_FILENO);
+	begin = time(NULL);
+	for (unsigned i = 0; i < 100; i++)
+		log_info("lost");
+	dup2(saved, STDERR_FILENO);
+	assert_true(time(NULL) - begin < 5);
+	close(saved);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +262,7 @@ int main(void)
 		cmocka_unit_test(threads_share_one_budget),
 		cmocka_unit_test(guest_messages_stop_and_say_so),
 		cmocka_unit_test(a_reader_that_has_stopped_holds_nobody_up),
+		cmocka_unit_test(nobody_waits_for_a_reader_that_was_waited_for_in_vain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

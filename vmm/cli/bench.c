@@ -23,6 +23,7 @@
 #include "vmm/cli/machine.h"
 #include "vmm/cli/process.h"
 #include "vmm/cli/result.h"
+#include "vmm/cli/stream.h"
 #include "vmm/log.h"
 
 #define GRACE_MS    30000 /* for all but the measuring */
@@ -251,6 +252,7 @@ int bench_main(int argc, char **argv, struct error *err)
 		options_print_help(&bench_command, stdout);
 		status = 0;
 	} else if (!ret && !machine_check_options(&b->opt.run, err)) {
+		stream_make_own(STDERR_FILENO);
 		log_set_verbose(b->opt.run.verbose);
 		status = prepare(b, err) ? STATUS_ERROR : run(b, err);
 	}

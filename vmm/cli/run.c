@@ -25,6 +25,7 @@
 #include "vmm/cli/restart.h"
 #include "vmm/cli/result.h"
 #include "vmm/cli/run_options.h"
+#include "vmm/cli/stream.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/log.h"
 
@@ -296,6 +297,14 @@ static int run_prepared(struct run_options *opt, struct error *err)
 	return status;
 }
 
+/* The console on a terminal, too: who writes there and waits is waited for by all that write there. */
+static void prepare_streams(const struct run_options *opt)
+{
+	stream_make_own(STDERR_FILENO);
+	if (opt->console == CONSOLE_STDIO && !opt->dry_run && isatty(STDOUT_FILENO))
+		stream_make_own(STDOUT_FILENO);
+}
+
 int run_main(int argc, char **argv, struct error *err)
 {
 	struct run_options opt;
@@ -306,6 +315,7 @@ int run_main(int argc, char **argv, struct error *err)
 		options_print_help(&run_command, stdout);
 		status = 0;
 	} else if (!ret && !machine_check_options(&opt, err)) {
+		prepare_streams(&opt);
 		log_set_verbose(opt.verbose);
 		status = STATUS_ERROR;
 		if (!opt.result || !prepare_result(&opt, err))
