@@ -280,6 +280,9 @@ test-tsan: build-tsan
 test-faults: build-tests
 	@tests/run FULL=1 -t 1800 $(faults)
 
+# Where guests run in an emulated machine it has one core and nobody minds how long it takes.
+labs := $(if $(wildcard /dev/kvm),,-j 2)
+
 # Hours of what `make test` does for a minute.
 ends := tests/durability/ends tests/durability/powercut
 
@@ -288,13 +291,9 @@ soak: build-tests
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
-	@tests/run -t 86400 LONG=1 tests/model/run STARTS=$${STARTS:-5000} BOOTS=$${BOOTS:-2000} \
-		VMS=$${VMS:-50} SECONDS=$${SECONDS:-600} tests/soak/run tests/soak/plug tests/soak/hotplug
-	@tests/run FULL=1 -t 7200 $(ends) $(filter %/test_hostile,$(asan)) \
-		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
-
-# Where guests run in an emulated machine it has one core and nobody minds how long it takes.
-labs := $(if $(wildcard /dev/kvm),,-j 2)
+	@tests/run -t 86400 LONG=1 FULL=1 tests/model/run tests/soak/sanitized \
+		$(filter %/test_hostile,$(asan)) $(labs) tests/soak/run tests/soak/plug \
+		tests/soak/hotplug $(ends) SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
 .PHONY: test
 test:
@@ -303,8 +302,8 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 120 tests/run-selftest tests/bench/selftest $(tests) $(replays) -t 240 $(asan) $(tsan) \
-		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/soak/run tests/cli/run tests/control/run \
-		-t 3600 $(labs) tests/sandbox/run $(faults) \
+		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/cli/run tests/control/run \
+		-t 3600 $(labs) tests/soak/run tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
