@@ -154,6 +154,8 @@ static inline void fake_machine_close(struct fake_machine *f)
 
 		virtio_blk_shutdown(&disk->blk, -1);
 		virtio_blk_destroy(&disk->blk);
+		while (!copying_has_left(&disk->copying))
+			loop_once(disk->copying.loop);
 		copying_destroy(&disk->copying);
 		resizing_destroy(&disk->resizing);
 		free(disk->path);

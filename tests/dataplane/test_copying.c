@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/control/fake_machine.h"
+#include "tests/unit/watched_close.h"
 
 struct host {
 	struct fake_machine fake;
@@ -114,7 +115,7 @@ static void begin(struct host *h, struct copying *c, enum copying_kind kind, con
 
 static void wait_done(struct host *h, struct copying *c)
 {
-	while (c->phase == COPYING_RUNS)
+	while (copying_under_way(c))
 		loop_once(&h->loop);
 	assert_int_equal(c->phase, COPYING_ENDED);
 	assert_int_equal(c->view.state, BLK_JOB_DONE);
@@ -187,36 +188,66 @@ static void a_disk_that_has_moved_and_changed_its_size_is_copied_again(void **st
 	remove_file(h, "backup");
 }
 
-/* ---- the image it was ------------------------------------------------------------------------ */
-
-static struct {
-	int fd; /* that is watched, or 0 */
-	pthread_t main;
-	_Atomic bool closed, by_main;
-} closing;
-
-int close(int fd)
-{
-	if (closing.fd && fd == closing.fd) {
-		closing.by_main = pthread_equal(pthread_self(), closing.main);
-		closing.closed = true;
-	}
-	return syscall(SYS_close, fd);
-}
+/* ---- what is closed -------------------------------------------------------------------------- */
 
 /* It may take as long as the storage behind it. */
 static void main_does_not_close_the_image_that_a_disk_has_left(void **state)
 {
 	struct host *h = *state;
 
-	closing.main = pthread_self();
-	closing.fd = h->fake.m.disk[0]->blk.backend.fd;
+	watch_close(h->fake.m.disk[0]->blk.backend.fd, false);
 	mirror_to(h, "moved");
 	settle(h);
-	assert_true(closing.closed);
-	closing.fd = 0;
-	assert_false(closing.by_main);
+	assert_true(watched.begun);
+	assert_false(watched.by_main);
 	remove_file(h, "moved");
+}
+
+/* A copy to a target that is still open would find it locked: so the one before is not over yet. */
+static void main_does_not_close_the_target_of_a_cancelled_copy(void **state)
+{
+	struct host *h = *state;
+	struct copying *c = vda(h);
+	struct answer a;
+
+	h->speed = 1024;
+	begin(h, c, COPYING_BACKUP, "target");
+	watch_close(c->be->fd, true);
+	assert_int_equal(copying_cancel(c, &a.err), 0);
+	while (c->phase == COPYING_RUNS)
+		loop_once(&h->loop);
+	assert_string_equal(copying_state_name(c), "ending");
+	assert_int_equal(start(h, c, COPYING_BACKUP, "target", &a), -EBUSY);
+	assert_int_equal(copying_cancel(c, &a.err), -ESRCH);
+	watched.held = false;
+	while (copying_under_way(c))
+		loop_once(&h->loop);
+	assert_true(watched.begun);
+	assert_false(watched.by_main);
+	assert_string_equal(copying_state_name(c), "cancelled");
+	h->speed = 0;
+	begin(h, c, COPYING_BACKUP, "target");
+	wait_done(h, c);
+	remove_file(h, "target");
+}
+
+static void a_copy_that_is_cancelled_before_it_begins_leaves_its_target(void **state)
+{
+	struct host *h = *state;
+	struct copying *c = vda(h);
+	struct answer a = { 0 };
+	const struct copying_wish wish = { .kind = COPYING_BACKUP, .target = h->target };
+	const struct copying_waiter waiter = { answered, &a };
+
+	snprintf(h->target, sizeof(h->target), "%s/target", h->dir);
+	assert_int_equal(copying_start(c, &h->loop, &wish, &waiter, &a.err), 0);
+	assert_int_equal(copying_cancel(c, &a.err), 0);
+	assert_int_equal(wait_for(h, &a), -ECANCELED);
+	assert_non_null(strstr(a.err.text, "the backup was cancelled"));
+	assert_int_equal(c->phase, COPYING_NONE);
+	begin(h, c, COPYING_BACKUP, "target");
+	wait_done(h, c);
+	remove_file(h, "target");
 }
 
 /* ---- its beginning and its end ------------------------------------------------------------------ */
@@ -322,7 +353,7 @@ static void assert_lost(struct host *h)
 {
 	const struct copying *c = vda(h);
 
-	while (c->phase == COPYING_RUNS)
+	while (copying_under_way(c))
 		loop_once(&h->loop);
 	assert_int_equal(c->view.state, BLK_JOB_FAILED);
 	assert_int_equal(c->view.error, ENOENT);
@@ -471,6 +502,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_disk_that_has_moved_and_changed_its_size_is_copied_again),
 		TEST(main_does_not_close_the_image_that_a_disk_has_left),
+		TEST(main_does_not_close_the_target_of_a_cancelled_copy),
+		TEST(a_copy_that_is_cancelled_before_it_begins_leaves_its_target),
 		TEST(a_copy_may_end_before_main_hears_that_it_has_begun),
 		TEST(what_the_disks_thread_rings_is_there_as_long_as_the_disk),
 		TEST(what_cannot_begin_takes_nothing_from_what_was_before),

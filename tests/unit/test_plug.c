@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Disks that come and go, step by step. */
 #include "tests/unit/plug_rig.h"
+#include "tests/unit/watched_close.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -31,6 +32,31 @@ static void a_disk_comes_and_goes(void **state)
 		assert_int_equal(fake_kvm.nirqfds, 0);
 		assert_int_equal(descriptors(), before);
 	}
+}
+
+/* Which may take as long as the storage behind it: the disk is no more when it has been done. */
+static void main_does_not_close_the_image_of_a_removed_disk(void **state)
+{
+	struct loop_timer tick = { .expired = expired };
+	struct plug_rig *rig = *state;
+
+	assert_int_equal(add(rig, image(rig, "a.img")), 0);
+	watch_close(rig->disk->blk.backend.fd, true);
+	assert_int_equal(take_out(rig, rig->disk, -1), 0);
+	eject(rig, 1u << 1);
+	while (!watched.begun && !rig->removed) {
+		loop_timer_set(&rig->loop, &tick, clock_ms() + 20);
+		loop_once(&rig->loop);
+	}
+	assert_int_equal(add(rig, image(rig, "a.img")), -EBUSY);
+	assert_int_equal(rig->removed, 0);
+	assert_int_equal(rig->m.ndisks, 1);
+	loop_timer_cancel(&rig->loop, &tick);
+	watched.held = false;
+	run_until(rig, 1);
+	assert_false(watched.by_main);
+	assert_int_equal(rig->m.ndisks, 0);
+	assert_int_equal(add(rig, image(rig, "a.img")), 0);
 }
 
 static void names_and_slots_are_the_first_that_are_free(void **state)
@@ -330,6 +356,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_disk_comes_and_goes),
+		T(main_does_not_close_the_image_of_a_removed_disk),
 		T(names_and_slots_are_the_first_that_are_free),
 		T(what_cannot_be_is_refused_and_leaves_nothing),
 		T(without_descriptors_there_is_no_disk_and_nothing_left),

@@ -244,7 +244,7 @@ static bool can_be_copied(void)
 
 	unlink(wish.target);
 	assert_int_equal(copying_start(c, &loop, &wish, &nobody, &err), 0);
-	while (c->phase == COPYING_OPENS || c->phase == COPYING_RUNS)
+	while (copying_under_way(c))
 		laps(1);
 	unlink(wish.target);
 	return c->phase == COPYING_ENDED;

@@ -438,12 +438,20 @@ int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)
 	return 0;
 }
 
+void virtio_blk_give_image(struct virtio_blk *blk, struct block_backend *image)
+{
+	*image = blk->backend;
+	blk->backend.overlay = NULL;
+	blk->backend.fd = -1;
+}
+
 void virtio_blk_destroy(struct virtio_blk *blk)
 {
 	/* An early end during set-up comes without a shutdown; then nothing is in flight. */
 	blk_dataplane_stop(blk->dataplane, -1);
 	blk_dataplane_destroy(blk->dataplane);
 	virtio_dev_destroy(&blk->dev);
-	block_backend_close(&blk->backend);
+	if (blk->backend.fd >= 0)
+		block_backend_close(&blk->backend);
 	free(blk->moved);
 }

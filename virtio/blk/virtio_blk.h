@@ -107,6 +107,10 @@ const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk);
  * answer), and the process must end without virtio_blk_destroy(). May be called again.
  */
 int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms);
+
+/* The thread has ended: the image is the caller's to close, which may take as long as storage takes, and
+ * not the disk's any more. Main, before virtio_blk_destroy(), which otherwise closes it. */
+void virtio_blk_give_image(struct virtio_blk *blk, struct block_backend *image);
 void virtio_blk_destroy(struct virtio_blk *blk);
 
 #endif

@@ -9,7 +9,12 @@
 #include "virtio/blk/backend.h"
 #include "vmm/cli/loop.h"
 
-/* Main, which does not wait for it, unless the host has nothing left to have it done with. */
-void closing_start(struct loop *loop, const struct block_backend *be);
+/*
+ * Main, which does not wait for it, unless the host has nothing left to have it done with: then, too,
+ * `closed` is called once, on main, perhaps before this returns. It may be NULL. The image's lock is
+ * gone by then, and not before.
+ */
+void closing_start(struct loop *loop, const struct block_backend *be, void (*closed)(void *opaque),
+		   void *opaque);
 
 #endif

@@ -101,11 +101,19 @@ static void restore_last(struct copying *c)
 	c->last.target = NULL;
 }
 
+static void tell_not_started(void *opaque)
+{
+	struct copying *c = opaque;
+
+	restore_last(c);
+	copying_tell(&c->started, c->ret, &c->err);
+}
+
 static void failed_to_start(struct copying *c, int ret, const struct error *err)
 {
-	copying_release(c);
-	restore_last(c);
-	copying_tell(&c->started, ret, err);
+	c->ret = ret;
+	c->err = *err;
+	copying_release(c, tell_not_started);
 }
 
 static int post_start(struct virtio_blk *blk, void *opaque)
@@ -418,9 +426,7 @@ void copying_destroy(struct copying *c)
 {
 	struct error err;
 
-	copying_cut_short(c);
 	error_setx(&err, ENODEV, "disk %s: has been removed", copying_disk(c));
-	copying_release(c);
 	copying_tell(&c->started, -ENODEV, &err);
 	copying_tell(&c->completed, -ENODEV, &err);
 	copying_tell(&c->paced, -ENODEV, &err);

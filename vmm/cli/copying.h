@@ -39,7 +39,8 @@ struct copying_waiter {
 	void *opaque;
 };
 
-enum copying_phase { COPYING_NONE, COPYING_OPENS, COPYING_RUNS, COPYING_ENDED };
+/* CLOSES: it is over but for its target, which is still open and locked. */
+enum copying_phase { COPYING_NONE, COPYING_OPENS, COPYING_RUNS, COPYING_CLOSES, COPYING_ENDED };
 
 /* Of the last job, or of this one. */
 struct copying_view {
@@ -95,7 +96,7 @@ struct copying {
 
 static inline bool copying_under_way(const struct copying *c)
 {
-	return c->phase == COPYING_OPENS || c->phase == COPYING_RUNS || c->calls;
+	return (c->phase != COPYING_NONE && c->phase != COPYING_ENDED) || c->calls;
 }
 
 void copying_init(struct copying *c, struct machine *m, struct machine_disk *disk);
@@ -103,7 +104,10 @@ void copying_init(struct copying *c, struct machine *m, struct machine_disk *dis
 /* The disk is at its end, and has taken a copy that is under way along: that is told, once. */
 void copying_cut_short(struct copying *c);
 
-/* Once the disk's thread has ended. */
+/* The disk's thread has ended: false: something is still being opened or closed, ask again. */
+bool copying_has_left(struct copying *c);
+
+/* After that. */
 void copying_destroy(struct copying *c);
 
 /* 0: the waiter is told when it has begun, or why it has not. -EBUSY: there is one already; -ENOTSUP:
@@ -127,7 +131,7 @@ bool copying_look(struct copying *c, enum copying_kind kind, struct copying_view
 /* "mirror" and so on. */
 const char *copying_kind_name(enum copying_kind kind);
 
-/* "opening", then as blk_job_state has them: "copying" and so on. */
+/* "opening", then as blk_job_state has them, "copying" and so on; "ending" until the target is closed. */
 const char *copying_state_name(const struct copying *c);
 
 #endif

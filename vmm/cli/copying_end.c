@@ -24,8 +24,10 @@ void copying_tell(struct copying_waiter *waiter, int ret, const struct error *er
 		w.done(w.opaque, ret, err);
 }
 
-void copying_release(struct copying *c)
+void copying_release(struct copying *c, void (*closed)(void *copying))
 {
+	struct block_backend *be = c->be;
+
 	if (c->job) {
 		loop_timer_cancel(c->loop, &c->sample);
 		blk_job_destroy(c->job);
@@ -33,11 +35,14 @@ void copying_release(struct copying *c)
 	c->job = NULL;
 	if (c->notify.at)
 		loop_remove(c->loop, &c->notify);
-	if (c->be)
-		block_backend_close(c->be);
-	free(c->be);
 	c->be = NULL;
 	c->posted = false;
+	c->phase = COPYING_CLOSES;
+	if (be)
+		closing_start(c->loop, be, closed, c);
+	else
+		closed(c);
+	free(be);
 }
 
 static int say_failed(const struct copying *c, struct error *err)
@@ -87,21 +92,26 @@ static void move(struct copying *c)
 	c->be = NULL;
 	free(c->disk->path);
 	c->disk->path = strdup(c->target);
-	closing_start(c->loop, &old);
+	closing_start(c->loop, &old, NULL, NULL);
+}
+
+static void end(void *opaque)
+{
+	struct copying *c = opaque;
+
+	c->phase = COPYING_ENDED;
+	copying_tell(&c->completed, c->ret, &c->err);
 }
 
 void copying_ended(struct copying *c)
 {
-	struct error err = { "" };
-
+	c->err = (struct error){ "" };
 	copying_observe(c);
 	look_for_target(c);
-	say_end(c, &err);
+	say_end(c, &c->err);
 	if (c->view.state == BLK_JOB_DONE && c->kind == COPYING_MIRROR)
 		move(c);
-	c->phase = COPYING_ENDED;
-	copying_release(c);
-	copying_tell(&c->completed, c->ret, &err);
+	copying_release(c, end);
 }
 
 /* Or was given up. */
@@ -119,4 +129,21 @@ void copying_cut_short(struct copying *c)
 		log_warn("disk %s: its %s ends with it; '%s' is not whole", copying_disk(c),
 			 copying_name(c), c->target);
 	c->phase = COPYING_ENDED;
+}
+
+static void leave(void *opaque)
+{
+	struct copying *c = opaque;
+
+	c->phase = COPYING_ENDED;
+}
+
+bool copying_has_left(struct copying *c)
+{
+	if (c->opening)
+		return false;
+	copying_cut_short(c);
+	if (c->be)
+		copying_release(c, leave);
+	return c->phase != COPYING_CLOSES;
 }

@@ -21,8 +21,9 @@ static inline const char *copying_disk(const struct copying *c)
 /* Whoever waits there, once. */
 void copying_tell(struct copying_waiter *waiter, int ret, const struct error *err);
 
-/* Gives back whatever there is of it; the job is main's. */
-void copying_release(struct copying *c);
+/* Gives back whatever there is of it, the job being main's; `closed` is called when the target is closed,
+ * which is no matter of main's. */
+void copying_release(struct copying *c, void (*closed)(void *copying));
 
 /* The job has ended: that is told, and all is given back. */
 void copying_ended(struct copying *c);

@@ -74,5 +74,7 @@ const char *copying_state_name(const struct copying *c)
 		[BLK_JOB_CANCELLED] = "cancelled",
 	};
 
-	return c->phase == COPYING_OPENS ? "opening" : names[c->view.state];
+	if (c->phase == COPYING_OPENS)
+		return "opening";
+	return c->phase == COPYING_CLOSES ? "ending" : names[c->view.state];
 }

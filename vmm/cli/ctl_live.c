@@ -114,7 +114,7 @@ static bool goes_on(const json_t *job)
 	const char *state = text(job, "state");
 
 	return !strcmp(state, "opening") || !strcmp(state, "copying") ||
-	       !strcmp(state, "completing");
+	       !strcmp(state, "completing") || !strcmp(state, "ending");
 }
 
 /* The end of a job that has made no copy, in the place of the answer to its beginning. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/clock.h"
+#include "vmm/cli/closing.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/kept.h"
 #include "vmm/cli/machine.h"
@@ -52,16 +53,30 @@ static void gone(struct machine_disk *disk)
 		waiter.removed(waiter.opaque);
 }
 
-/* Storage takes as long as it takes. */
+static void image_closed(void *opaque)
+{
+	gone(opaque);
+}
+
+static bool has_drained(struct machine_disk *disk)
+{
+	return !disk->resizing.away && !virtio_blk_shutdown(&disk->blk, 0) &&
+	       copying_has_left(&disk->copying);
+}
+
+/* Storage takes as long as it takes, also to close what was opened of it. */
 static void look(void *opaque)
 {
 	struct machine_disk *disk = opaque;
 	struct disk_exit *out = &disk->exit;
+	struct block_backend image;
 
-	if (disk->copying.opening || disk->resizing.away || virtio_blk_shutdown(&disk->blk, 0))
+	if (!has_drained(disk)) {
 		loop_timer_set(out->plug->loop, &out->look, clock_ms() + LOOK_MS);
-	else
-		gone(disk);
+		return;
+	}
+	virtio_blk_give_image(&disk->blk, &image);
+	closing_start(out->plug->loop, &image, image_closed, disk);
 }
 
 /* Nobody but main sends its thread anything any more. */
