@@ -23,12 +23,43 @@
 #define LOG_GUEST_SECONDS 10
 
 static _Atomic bool verbose_on;
+static _Atomic bool all_held;
+static _Atomic uint64_t held_until; /* the window in which guests are heard again */
 /* CLOCK_MONOTONIC seconds when a text was not taken in time; 0: the last one was. */
 static _Atomic uint64_t lost_at;
 
 void log_set_verbose(bool on)
 {
 	atomic_store_explicit(&verbose_on, on, memory_order_relaxed);
+}
+
+static uint64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+static uint64_t window_now(void)
+{
+	return seconds() / LOG_GUEST_SECONDS;
+}
+
+void log_hold_back(void)
+{
+	atomic_store_explicit(&all_held, true, memory_order_relaxed);
+	atomic_store_explicit(&held_until, window_now() + 1, memory_order_relaxed);
+}
+
+void log_go_on(void)
+{
+	atomic_store_explicit(&all_held, false, memory_order_relaxed);
+}
+
+static bool is_held(void)
+{
+	return atomic_load_explicit(&all_held, memory_order_relaxed);
 }
 
 /*
@@ -48,14 +79,6 @@ static ssize_t write_some(const char *text, size_t len, int wait_ms)
 			poll(NULL, 0, wait_ms);
 	}
 	return n;
-}
-
-static uint64_t seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec;
 }
 
 /*
@@ -120,17 +143,19 @@ void log_error(const char *fmt, ...)
 
 void log_warn(const char *fmt, ...)
 {
-	WRITE_LINE("warning: ", "", fmt);
+	if (!is_held())
+		WRITE_LINE("warning: ", "", fmt);
 }
 
 void log_info(const char *fmt, ...)
 {
-	WRITE_LINE("", "", fmt);
+	if (!is_held())
+		WRITE_LINE("", "", fmt);
 }
 
 void log_verbose(const char *fmt, ...)
 {
-	if (atomic_load_explicit(&verbose_on, memory_order_relaxed))
+	if (atomic_load_explicit(&verbose_on, memory_order_relaxed) && !is_held())
 		WRITE_LINE("", "", fmt);
 }
 
@@ -154,14 +179,19 @@ unsigned log_limit_take(struct log_limit *limit, uint64_t window)
 	return line <= LOG_GUEST_BURST ? LOG_GUEST_BURST + 1 - line : 0;
 }
 
+unsigned log_limit_now(struct log_limit *limit)
+{
+	return log_limit_take(limit, window_now());
+}
+
 /* What the line ends with; NULL: the budget is spent. */
 static const char *budget(struct log_limit *limit)
 {
-	struct timespec now;
 	unsigned left;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	left = log_limit_take(limit, (uint64_t)now.tv_sec / LOG_GUEST_SECONDS);
+	if (window_now() < atomic_load_explicit(&held_until, memory_order_relaxed))
+		return NULL;
+	left = log_limit_now(limit);
 	if (!left)
 		return NULL;
 	return left > 1 ? "" : " (more of these are held back for a while)";

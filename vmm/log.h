@@ -22,6 +22,14 @@ void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * A boot that follows many others: from here on errors only, as the others have said the rest, until
+ * log_go_on(). What log_guest() and log_host() limit is held back until the next 10 seconds begin: each
+ * process has budgets of its own. Before threads.
+ */
+void log_hold_back(void);
+void log_go_on(void);
+
 /* `text` as it is, newlines included. */
 void log_raw(const char *text, size_t len);
 
@@ -34,6 +42,8 @@ struct log_limit {
 
 /* Takes one line from the budget of `window`: how many were left, this one included; 0: be silent. */
 unsigned log_limit_take(struct log_limit *limit, uint64_t window);
+/* The same from that of now. */
+unsigned log_limit_now(struct log_limit *limit);
 
 void log_guest(struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same of what the host does, again and again. */

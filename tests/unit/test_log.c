@@ -193,6 +193,28 @@ static void guest_messages_stop_and_say_so(void **state)
 	close(cap.fd);
 }
 
+/* Set-up notices of a boot that follows many, and then what its guest causes. */
+static void held_back_is_all_but_errors_and_then_guests_only(void **state)
+{
+	struct log_limit limit = { 0 };
+	struct capture cap;
+	char buf[256];
+
+	capture_begin(&cap);
+	log_hold_back();
+	log_warn("no");
+	log_info("no");
+	log_error("yes");
+	log_go_on();
+	log_warn("yes");
+	log_guest(&limit, "perhaps"); /* if the clock has gone into the next window */
+	capture_end(&cap);
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: error: yes\n");
+	assert_string_equal(next_line(&cap, buf, sizeof(buf)), "mvmm: warning: yes\n");
+	assert_true(!limit.window == !next_line(&cap, buf, sizeof(buf)));
+	close(cap.fd);
+}
+
 static bool is_empty(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -262,6 +284,7 @@ int main(void)
 		cmocka_unit_test(threads_share_one_budget),
 		cmocka_unit_test(guest_messages_stop_and_say_so),
 		cmocka_unit_test(a_reader_that_has_stopped_holds_nobody_up),
+		cmocka_unit_test(held_back_is_all_but_errors_and_then_guests_only),
 		cmocka_unit_test(nobody_waits_for_a_reader_that_was_waited_for_in_vain),
 	};
 

@@ -65,11 +65,8 @@ static void tell(struct ending *e)
 
 	terminal_close(e->term);
 	wait_for_stderr(e);
-	if (e->restart && e->res.end == VM_END_RESET) {
-		log_info("%s%sguest asked for a reset: starting again",
-			 e->res.name ? e->res.name : "", e->res.name ? ": " : "");
-		return;
-	}
+	if (e->restart && e->res.end == VM_END_RESET)
+		return; /* the parent tells of it */
 	result_line(&e->res, line, sizeof(line));
 	if (!e->quiet)
 		log_info("%s", line);

@@ -27,6 +27,9 @@ struct supervisor {
 	sigset_t before;
 	pid_t child;
 	int signal; /* the first one that asked for the end; 0: none */
+	struct log_limit limit;
+	bool quiet;	 /* the next boot is */
+	unsigned untold; /* resets */
 };
 
 /* A child must not outlive its parent: nobody would know of it. */
@@ -65,6 +68,27 @@ static int wait_for_child(struct supervisor *s)
 	return status;
 }
 
+/* A guest may reset as often as it likes, and each boot would have its say. */
+static void tell_reset(struct supervisor *s, const char *name)
+{
+	const unsigned left = log_limit_now(&s->limit);
+
+	s->quiet = !left;
+	if (left)
+		log_info("%s%sguest asked for a reset: starting again%s", name ? name : "",
+			 name ? ": " : "",
+			 left > 1 ? "" : " (more of these are held back for a while)");
+	if (left && s->untold)
+		log_info("%u resets before this one were not told of", s->untold);
+	s->untold = left ? 0 : s->untold + 1;
+}
+
+static void tell_untold(const struct supervisor *s)
+{
+	if (s->untold)
+		log_info("%u resets were not told of", s->untold);
+}
+
 /*
  * Closing line and result for a last child that has left none: a signal killed it, or met it before
  * it took signals, or came between two boots.
@@ -96,6 +120,19 @@ static void take_pending(struct supervisor *s)
 			s->signal = sig;
 }
 
+static bool is_reset(const struct supervisor *s, int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == STATUS_RESET && !s->signal;
+}
+
+static int last_status(const struct run_options *opt, const struct supervisor *s, int status)
+{
+	if (WIFSIGNALED(status))
+		return end_by_signal(opt, WTERMSIG(status));
+	return WEXITSTATUS(status) == STATUS_RESET ? end_by_signal(opt, s->signal)
+						   : WEXITSTATUS(status);
+}
+
 static void watch_signals(struct supervisor *s)
 {
 	signal(SIGCHLD, SIG_DFL); /* ignored, children would end without a status */
@@ -119,15 +156,16 @@ int restart_supervise(const struct run_options *opt, uint64_t limit, struct erro
 			error_set(err, errno, "--on-reboot 'restart': fork");
 			return STATUS_ERROR;
 		}
+		if (!s.child && s.quiet)
+			log_hold_back();
 		if (!s.child)
 			return boot_child(opt, boot, limit, &s.before, parent, err);
 		status = wait_for_child(&s);
 		take_pending(&s);
-		if (WIFSIGNALED(status))
-			return end_by_signal(opt, WTERMSIG(status));
-		if (WEXITSTATUS(status) != STATUS_RESET)
-			return WEXITSTATUS(status);
-		if (s.signal)
-			return end_by_signal(opt, s.signal);
+		if (!is_reset(&s, status)) {
+			tell_untold(&s);
+			return last_status(opt, &s, status);
+		}
+		tell_reset(&s, opt->name);
 	}
 }

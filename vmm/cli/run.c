@@ -133,6 +133,7 @@ static int run_machine(struct run *run, struct error *err)
 		control.tick = tick;
 		control.opaque = run->machine;
 	}
+	log_go_on();
 	control_run(&control);
 	if (server) {
 		api_close(server);
