@@ -8,8 +8,28 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+
 #include "tests/control/fake_machine.h"
 #include "tests/unit/watched_close.h"
+
+/* Ours, which the linker prefers to the C library's: a file system without locks. */
+static _Atomic bool no_locks;
+
+int fcntl(int fd, int command, ...)
+{
+	va_list args;
+	long arg;
+
+	va_start(args, command);
+	arg = va_arg(args, long);
+	va_end(args);
+	if (no_locks && (command == F_OFD_SETLK || command == F_OFD_GETLK)) {
+		errno = ENOLCK;
+		return -1;
+	}
+	return syscall(SYS_fcntl, fd, command, arg);
+}
 
 struct host {
 	struct fake_machine fake;
@@ -347,6 +367,26 @@ static void a_copy_under_way_gets_another_speed(void **state)
 	remove_file(h, "slow");
 }
 
+/* ---- a target of another job ------------------------------------------------------------------ */
+
+/* Both would write it. */
+static void two_jobs_do_not_take_one_target_where_there_are_no_locks(void **state)
+{
+	struct host *h = *state;
+	struct answer a;
+
+	no_locks = true;
+	h->speed = 4096;
+	begin(h, vda(h), COPYING_BACKUP, "one");
+	assert_int_equal(start(h, of_disk(h, 1), COPYING_BACKUP, "one", &a), -EBUSY);
+	assert_non_null(strstr(a.err.text, "uses it"));
+	no_locks = false;
+	assert_int_equal(copying_cancel(vda(h), &a.err), 0);
+	while (vda(h)->phase == COPYING_RUNS)
+		loop_once(&h->loop);
+	remove_file(h, "one");
+}
+
 /* ---- a target that is removed ---------------------------------------------------------------- */
 
 static void assert_lost(struct host *h)
@@ -370,7 +410,7 @@ static void a_mirror_whose_file_was_removed_does_not_become_the_disk(void **stat
 	begin(h, vda(h), COPYING_MIRROR, "gone");
 	remove_file(h, "gone");
 	assert_int_equal(copying_complete(vda(h), &waiter, &a.err), 0);
-	assert_int_equal(wait_for(h, &a), -ENOENT);
+	assert_int_equal(wait_for(h, &a), -EIO);
 	assert_non_null(strstr(a.err.text, "the mirror to"));
 	assert_lost(h);
 	assert_string_equal(machine_disk_path(h->fake.m.disk[0]), h->fake.path[0]);
@@ -508,6 +548,7 @@ int main(void)
 		TEST(what_the_disks_thread_rings_is_there_as_long_as_the_disk),
 		TEST(what_cannot_begin_takes_nothing_from_what_was_before),
 		TEST(a_copy_under_way_gets_another_speed),
+		TEST(two_jobs_do_not_take_one_target_where_there_are_no_locks),
 		TEST(a_mirror_whose_file_was_removed_does_not_become_the_disk),
 		TEST(a_backup_whose_file_was_removed_has_failed),
 		TEST(what_is_cancelled_before_the_pivot_does_not_become_the_disk),

@@ -2,6 +2,8 @@
 /* The control socket's server: what may be asked, and how. */
 #include "tests/unit/api_rig.h"
 
+#include <errno.h>
+
 /* ---- what is asked ---- */
 
 static void test_requests_reach_their_routes(void **state)
@@ -207,6 +209,20 @@ static void test_old_clients_get_one_answer_per_connection(void **state)
 	close(fd);
 }
 
+/* Nobody is told that his words were wrong because storage has failed or does not answer. */
+static void test_what_the_host_fails_of_is_no_bad_request(void **state)
+{
+	const int failed[] = { EIO, ENODATA, ENXIO, EREMOTEIO, ESTALE, ENOMEM };
+
+	for (unsigned i = 0; i < sizeof(failed) / sizeof(failed[0]); i++)
+		assert_int_equal(api_status(-failed[i]), 500);
+	assert_int_equal(api_status(-ETIME), 504);
+	assert_int_equal(api_status(-ETIMEDOUT), 504);
+	assert_int_equal(api_status(-EDQUOT), 409);
+	assert_int_equal(api_status(-ENOSPC), 409);
+	assert_int_equal(api_status(-EINVAL), 400);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +238,7 @@ int main(void)
 		TEST(test_pipelined_requests_are_answered_in_order),
 		TEST(test_continue_is_said_to_who_waits_for_it),
 		TEST(test_old_clients_get_one_answer_per_connection),
+		TEST(test_what_the_host_fails_of_is_no_bad_request),
 	};
 
 	signal(SIGPIPE, SIG_IGN); /* as mvmm has it */

@@ -53,7 +53,8 @@ static int make_empty(struct maker *m, int fd)
 		return -errno;
 	if (has_data(fd, &st))
 		return -EEXIST;
-	if (ftruncate(fd, 0) || ftruncate(fd, (off_t)m->size))
+	/* As it is, if it can be: without locks it may be the target of another job. */
+	if (st.st_size != (off_t)m->size && ftruncate(fd, (off_t)m->size))
 		return -errno;
 	m->zero = true;
 	return 0;

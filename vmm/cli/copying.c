@@ -203,6 +203,27 @@ static int prepare_job(struct copying *c, struct error *err)
 	return create_job(c, err);
 }
 
+static bool is_same(const struct block_backend *a, const struct block_backend *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
+/* Its lock has told already, but where there are none to be had. */
+static int check_target(const struct copying *c, struct error *err)
+{
+	const struct machine *m = c->machine;
+
+	for (unsigned i = 0; i < m->ndisks; i++) {
+		const struct copying *other = &m->disk[i]->copying;
+
+		if (is_same(c->be, &m->disk[i]->blk.backend) ||
+		    (other != c && other->be && !other->opening && is_same(c->be, other->be)))
+			return error_setx(err, EBUSY, "disk %s: target '%s': disk %s uses it",
+					  copying_disk(c), c->target, copying_disk(other));
+	}
+	return 0;
+}
+
 /* The errand is over. */
 static void opened(void *opaque)
 {
@@ -218,7 +239,9 @@ static void opened(void *opaque)
 		ret = error_setx(&err, ECANCELED, "disk %s: the %s was cancelled", copying_disk(c),
 				 copying_name(c));
 	} else {
-		ret = prepare_job(c, &err);
+		ret = check_target(c, &err);
+		if (!ret)
+			ret = prepare_job(c, &err);
 	}
 	if (ret)
 		failed_to_start(c, ret, &err);
@@ -331,10 +354,15 @@ static void asked_to_complete(void *opaque, int result)
 	struct error err;
 
 	c->calls--;
-	if (!result || c->phase != COPYING_RUNS)
-		return; /* the job's end says more */
-	error_setx(&err, -result, "disk %s: the mirror cannot complete: %s", copying_disk(c),
-		   strerror(-result));
+	if (!result || result == -ENOENT || c->phase != COPYING_RUNS)
+		return;	       /* the job's end says more */
+	if (result == -EINVAL) /* what its target still has may keep it for long */
+		result = error_setx(&err, EALREADY,
+				    "disk %s: the mirror has failed or was cancelled, and ends",
+				    copying_disk(c));
+	else
+		error_setx(&err, -result, "disk %s: the mirror cannot complete: %s",
+			   copying_disk(c), strerror(-result));
 	c->completes = false;
 	copying_tell(&c->completed, result, &err);
 }

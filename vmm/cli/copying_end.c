@@ -45,11 +45,12 @@ void copying_release(struct copying *c, void (*closed)(void *copying))
 	free(be);
 }
 
+/* Of whatever storage it was: to who waits for its end that is one thing, and no fault of his. */
 static int say_failed(const struct copying *c, struct error *err)
 {
-	return error_setx(err, c->view.error, "disk %s: the %s to '%s' has failed: %s: %s",
-			  copying_disk(c), copying_name(c), c->target,
-			  c->view.source ? "the disk" : "the target", strerror(c->view.error));
+	return error_setx(err, EIO, "disk %s: the %s to '%s' has failed: %s: %s", copying_disk(c),
+			  copying_name(c), c->target, c->view.source ? "the disk" : "the target",
+			  strerror(c->view.error));
 }
 
 static void say_end(struct copying *c, struct error *err)

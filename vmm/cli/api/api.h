@@ -89,6 +89,9 @@ void api_reply_text(struct api_request *req, int status, const char *type, const
 void api_error(struct api_request *req, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The status that an -errno is answered with. */
+int api_status(int ret);
+
 /* The same of what some part of mvmm has refused: `ret`, its -errno, decides on the status. */
 void api_refuse(struct api_request *req, int ret, const struct error *err);
 

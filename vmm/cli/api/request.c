@@ -148,8 +148,9 @@ void api_error(struct api_request *req, int status, const char *fmt, ...)
 	api_reply(req, status, error_json(text));
 }
 
-/* 404: what the address names is not there; 409: not as things are now; 400: never like that. */
-static int status_of(int ret)
+/* 404: what the address names is not there; 409: not as things are now; 400: never like that; 500: the
+ * host has failed; 504: it does not answer. */
+int api_status(int ret)
 {
 	switch (-ret) {
 	case ESRCH:
@@ -158,6 +159,7 @@ static int status_of(int ret)
 	case EALREADY:
 	case EBUSY:
 	case ECANCELED:
+	case EDQUOT:
 	case EEXIST:
 	case ENODEV:
 	case ENOSPC:
@@ -167,9 +169,16 @@ static int status_of(int ret)
 	case EIO:
 	case EMFILE:
 	case ENFILE:
+	case ENODATA:
 	case ENOMEM:
+	case ENXIO:
 	case EPIPE:
+	case EREMOTEIO:
+	case ESTALE:
 		return 500;
+	case ETIME:
+	case ETIMEDOUT:
+		return 504;
 	default:
 		return 400;
 	}
@@ -177,7 +186,7 @@ static int status_of(int ret)
 
 void api_refuse(struct api_request *req, int ret, const struct error *err)
 {
-	api_error(req, status_of(ret), "%s", err->text);
+	api_error(req, api_status(ret), "%s", err->text);
 }
 
 /* ---- routes ---- */
