@@ -52,6 +52,7 @@ struct rig_config {
 	unsigned nqueues;    /* 0: 1 */
 	unsigned queue_size; /* 0: 128 */
 	unsigned depth;	     /* 0: 64 */
+	unsigned slots;	     /* 0: what the rings hold */
 	uint64_t features;
 	enum disk_on_error on_error;
 	int main_fd; /* rung instead of the rig's own event_fd; 0: none */
@@ -146,6 +147,7 @@ static inline int rig_create_dataplane(struct rig *rig, struct error *err)
 		.kick_fd = rig->kick_fd,
 		.nqueues = rig->config.nqueues,
 		.depth = rig->config.depth,
+		.slots = rig->config.slots,
 		.cpu = -1,
 		.poll_max_us = rig->config.no_look ? 0 : 50,
 		.name = "blk-test",
@@ -170,6 +172,7 @@ static inline struct rig *rig_new_stopped(struct rig_config config)
 	config.nqueues = config.nqueues ? config.nqueues : 1;
 	config.queue_size = config.queue_size ? config.queue_size : 128;
 	config.depth = config.depth ? config.depth : 64;
+	config.slots = config.slots ? config.slots : config.nqueues * config.queue_size;
 	rig->config = config;
 	if (config.image) {
 		snprintf(rig->path, sizeof(rig->path), "%s", config.image);

@@ -3,6 +3,7 @@
  * paused, reset, ended or given other limits. How fast it goes: test_throttle_rate.c. */
 #include "tests/dataplane/driver.h"
 #include "tests/dataplane/limited.h"
+#include "tests/dataplane/slow.h"
 
 /* Bytes per second: after one request of 4 KiB none goes for an hour. */
 #define FOR_EVER 1
@@ -98,6 +99,45 @@ static void reads_and_flushes_pass_writes_that_wait(void **state)
 	rig_free(rig);
 }
 
+/* More than aio-depth. */
+static void a_long_line_of_writes_stops_neither_reads_nor_flushes(void **state)
+{
+	struct rig *rig = full(limit(THROTTLE_BPS_WR, FOR_EVER), VIRTIO_BLK_T_OUT, 150);
+
+	for (unsigned i = 0; i < 5; i++) {
+		queue(rig, VIRTIO_BLK_T_IN, 190);
+		expect(rig, 190);
+		queue(rig, VIRTIO_BLK_T_FLUSH, 191);
+		expect(rig, 191);
+	}
+	rig_free(rig);
+}
+
+static void a_queue_full_of_writes_that_wait_stops_no_other_queue(void **state)
+{
+	struct rig *rig =
+		rig_new((struct rig_config){ .dir = "/dev/shm",
+					     .nqueues = 2,
+					     .depth = 4,
+					     .limits = limit(THROTTLE_BPS_WR, FOR_EVER) });
+	struct rig_req r = rig_req(rig, 4096), other = rig_req(rig, 4096);
+	struct fake_done done;
+	uint64_t n = 0;
+
+	while (rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 16 * n, 4096, n) >= 0)
+		n++;
+	rig_kick(rig, 0);
+	assert_true(rig_wait(rig, 0, &done));
+	wait_waited(rig, n - 1);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(rig_queue(rig, 1, &other, VIRTIO_BLK_T_IN, 0, 4096, i) >= 0);
+		rig_kick(rig, 1);
+		assert_true(rig_wait(rig, 1, &done));
+		assert_int_equal(done.cookie, i);
+	}
+	rig_free(rig);
+}
+
 static void writes_pass_reads_that_wait(void **state)
 {
 	struct rig *rig = full(limit(THROTTLE_BPS_RD, FOR_EVER), VIRTIO_BLK_T_IN, 10);
@@ -153,6 +193,7 @@ static void a_pool_that_waits_to_the_last_request_goes_on(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){ .dir = "/dev/shm",
 						       .depth = 4,
+						       .slots = 4,
 						       .features = F_EVENT,
 						       .limits = limit(THROTTLE_IOPS, 200) });
 
@@ -249,6 +290,34 @@ static void limits_that_are_lifted_let_all_go(void **state)
 	rig_free(rig);
 }
 
+/* aio-depth is what the host may have, however many may go; while it has that, nobody is to spin. */
+static void who_may_go_waits_for_room_with_the_host(void **state)
+{
+	struct rig *rig = rig_new((struct rig_config){ .dir = "/dev/shm",
+						       .queue_size = 512,
+						       .depth = 4,
+						       .limits = limit(THROTTLE_BPS, FOR_EVER) });
+	const struct throttle_limits fast = limit(THROTTLE_IOPS, 1000000);
+	uint64_t looks;
+
+	queue(rig, VIRTIO_BLK_T_IN, 0);
+	expect(rig, 0);
+	for (unsigned i = 1; i <= 150; i++)
+		queue(rig, VIRTIO_BLK_T_IN, i);
+	wait_waited(rig, 150);
+	hold_io(true);
+	assert_int_equal(set_limits(rig, &fast), 0);
+	wait_held(4);
+	looks = rig_stat(&blk_dataplane_stats(rig->dp)->hits);
+	expect_nothing(rig, 50);
+	wait_held(4);
+	assert_in_range(rig_stat(&blk_dataplane_stats(rig->dp)->hits), looks, looks + 10);
+	release_held();
+	for (unsigned i = 1; i <= 150; i++)
+		expect(rig, i);
+	rig_free(rig);
+}
+
 static void limits_that_are_raised_let_the_first_go_at_once(void **state)
 {
 	const struct throttle_limits fast = limit(THROTTLE_BPS, 500 * 4096);
@@ -264,13 +333,13 @@ static void limits_that_are_raised_let_the_first_go_at_once(void **state)
 
 static void limits_come_to_a_disk_that_had_none(void **state)
 {
-	const struct throttle_limits slow = limit(THROTTLE_IOPS, 100);
+	const struct throttle_limits hundred = limit(THROTTLE_IOPS, 100);
 	struct rig *rig = limited((struct throttle_limits){ 0 });
 	uint64_t from;
 
 	queue(rig, VIRTIO_BLK_T_IN, 0);
 	expect(rig, 0);
-	assert_int_equal(set_limits(rig, &slow), 0);
+	assert_int_equal(set_limits(rig, &hundred), 0);
 	from = now_ns();
 	for (unsigned i = 1; i <= 20; i++) {
 		queue(rig, VIRTIO_BLK_T_IN, i);
@@ -343,6 +412,8 @@ int main(void)
 		cmocka_unit_test(requests_wait_and_go_in_order),
 		cmocka_unit_test(what_is_not_limited_does_not_wait),
 		cmocka_unit_test(reads_and_flushes_pass_writes_that_wait),
+		cmocka_unit_test(a_long_line_of_writes_stops_neither_reads_nor_flushes),
+		cmocka_unit_test(a_queue_full_of_writes_that_wait_stops_no_other_queue),
 		cmocka_unit_test(writes_pass_reads_that_wait),
 		cmocka_unit_test(what_identifies_the_disk_or_is_refused_is_not_counted),
 		cmocka_unit_test(discards_and_zeroes_are_writes_and_zeroes_have_bytes),
@@ -353,6 +424,7 @@ int main(void)
 		cmocka_unit_test(a_disk_ends_with_requests_that_wait),
 		cmocka_unit_test(a_cache_switched_off_does_not_wait_for_who_waits),
 		cmocka_unit_test(limits_that_are_lifted_let_all_go),
+		cmocka_unit_test(who_may_go_waits_for_room_with_the_host),
 		cmocka_unit_test(limits_that_are_raised_let_the_first_go_at_once),
 		cmocka_unit_test(limits_come_to_a_disk_that_had_none),
 		cmocka_unit_test(limits_change_under_verified_io),

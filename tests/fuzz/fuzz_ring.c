@@ -358,6 +358,7 @@ static void configure(void)
 	bytes_take(&run.script, 2);
 	run.nqueues = 1 + (shape >> 4 & 1);
 	run.depth = 1 + depth % 40;
+	run.slots = depth < 200 ? MODEL_QUEUES * MODEL_SIZE : run.depth;
 	run.features = 1ULL << VIRTIO_F_VERSION_1 |
 		       (uint64_t)(flags & 1) << VIRTIO_RING_F_EVENT_IDX |
 		       (uint64_t)(flags >> 1 & 1) << VIRTIO_RING_F_INDIRECT_DESC |
@@ -439,6 +440,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	configure();
 	config.nqueues = run.nqueues;
 	config.depth = run.depth;
+	config.slots = run.slots;
 	config.on_error = run.on_error;
 	fuzz_check(!blk_dataplane_create(&run.dp, &config, &err), "%s", err.text);
 	act(&start);

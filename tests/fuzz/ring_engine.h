@@ -163,6 +163,7 @@ void __wrap_blk_aio_queue(struct blk_aio *aio, struct blk_request *req);
 void __wrap_blk_aio_queue(struct blk_aio *aio, struct blk_request *req)
 {
 	flight_begins(flight_of(req->queue, req->head));
+	fuzz_check(aio->queued + aio->in_flight < aio->depth, "the host is given too much");
 	__real_blk_aio_queue(aio, req);
 }
 

@@ -56,7 +56,7 @@ static struct {
 	bool has_next, offered_in_pass;
 	struct action next;
 	struct blk_dataplane *dp;
-	unsigned nqueues, depth;
+	unsigned nqueues, depth, slots;
 	enum disk_on_error on_error;
 	struct throttle_buckets buckets;
 	struct throttle_limits limits; /* as main knows them */

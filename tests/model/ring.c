@@ -332,6 +332,7 @@ static void new_device(void)
 	m.dp->mem = &m.guest.mem;
 	m.dp->nqueues = 1;
 	m.dp->depth = MAX_DEPTH;
+	m.dp->slots = MAX_DEPTH;
 	m.dp->native = config.host;
 	m.dp->config_line.fd = -1;
 	blk_poller_init(&m.dp->poller, config.poll ? 50000 : 0);

@@ -20,10 +20,10 @@
 
 /* One mapping for the struct, the requests and their spill tables: most of it is never touched, and
  * what is not touched costs nothing. */
-static struct blk_dataplane *map_dataplane(unsigned depth)
+static struct blk_dataplane *map_dataplane(unsigned slots)
 {
-	const size_t fixed = sizeof(struct blk_dataplane) + depth * sizeof(struct blk_request);
-	const size_t size = fixed + (size_t)depth * VIRTQ_MAX_CHAIN * sizeof(struct iovec);
+	const size_t fixed = sizeof(struct blk_dataplane) + slots * sizeof(struct blk_request);
+	const size_t size = fixed + (size_t)slots * VIRTQ_MAX_CHAIN * sizeof(struct iovec);
 	struct blk_dataplane *dp;
 
 	dp = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -31,7 +31,7 @@ static struct blk_dataplane *map_dataplane(unsigned depth)
 	if (dp == MAP_FAILED)
 		return NULL;
 	dp->mapped = size;
-	dp->depth = depth;
+	dp->slots = slots;
 	dp->spill = (struct iovec *)((uint8_t *)dp + fixed);
 	return dp;
 }
@@ -46,6 +46,7 @@ static void copy_config(struct blk_dataplane *dp, const struct blk_dataplane_con
 	dp->checks_ends = dp->overlay;
 	dp->mem = config->mem;
 	dp->nqueues = config->nqueues;
+	dp->depth = config->depth;
 	dp->native = config->backend->aio == DISK_AIO_NATIVE;
 	dp->try_cached = !config->backend->direct;
 	dp->config_line.fd = -1;
@@ -199,9 +200,9 @@ int blk_dataplane_create(struct blk_dataplane **out, const struct blk_dataplane_
 	struct blk_dataplane *dp;
 	int ret;
 
-	dp = map_dataplane(config->depth);
+	dp = map_dataplane(config->slots);
 	if (!dp)
-		return error_set(err, errno, "cannot map memory for %u requests", config->depth);
+		return error_set(err, errno, "cannot map memory for %u requests", config->slots);
 	copy_config(dp, config);
 	ret = create_mailboxes(dp, err);
 	if (ret)

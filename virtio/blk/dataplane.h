@@ -29,7 +29,8 @@ struct blk_dataplane_config {
 	const struct guest_memory *mem;
 	const int *kick_fd;   /* one eventfd per queue, non-blocking; stay the caller's */
 	unsigned nqueues;     /* at most BLK_MAX_QUEUES */
-	unsigned depth;	      /* requests in flight, 1 to BLK_MAX_DEPTH */
+	unsigned depth;	      /* requests with the host, 1 to BLK_MAX_DEPTH */
+	unsigned slots;	      /* requests taken from the rings: what these hold, or fewer */
 	int cpu;	      /* host CPU for the thread; -1: any */
 	unsigned poll_max_us; /* how long it may look for work before it sleeps; 0: never */
 	const char *name;     /* the thread's, cut at 15 characters */

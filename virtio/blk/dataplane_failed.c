@@ -107,7 +107,7 @@ bool dataplane_send_failed(struct blk_dataplane *dp)
 	struct blk_request *req;
 	bool did = false;
 
-	while ((req = unpark(dp))) {
+	while (dataplane_has_room(dp) && (req = unpark(dp))) {
 		dataplane_start_parked(dp, req);
 		did = true;
 	}

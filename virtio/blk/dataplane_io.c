@@ -284,8 +284,8 @@ static unsigned batch_size(const struct virtqueue *vq)
 	return part < BLK_BATCH_MAX ? part : BLK_BATCH_MAX;
 }
 
-/* Returns the requests taken: at most a batch, and no more than there are slots for; the ring keeps
- * the others until a completion frees some. */
+/* Returns the requests taken: at most a batch, and no more than the host may have; the ring keeps
+ * the others until a completion makes room. */
 static unsigned drain_queue(struct blk_dataplane *dp, unsigned queue)
 {
 	struct virtqueue *vq = &dp->queue[queue].vq;
@@ -501,7 +501,7 @@ static bool step_job(struct blk_dataplane *dp)
 	bool did = dataplane_job_step(dp);
 	struct blk_request *req;
 
-	while (dp->job && (req = dataplane_job_next(dp))) {
+	while (dp->job && dataplane_has_room(dp) && (req = dataplane_job_next(dp))) {
 		go(dp, req);
 		did = true;
 	}

@@ -132,7 +132,7 @@ bool dataplane_job_takes(struct blk_dataplane *dp, struct blk_request *req)
 	if (!job->waiting.first)
 		job->copied_at = now;
 	blk_list_add(&job->waiting, req);
-	job->since[req - dp->request] = now;
+	req->since_ns = now;
 	dp->parked++;
 	stat_add(&job->progress.waits, 1);
 	return true;
@@ -178,8 +178,7 @@ struct blk_request *dataplane_job_next(struct blk_dataplane *dp)
 		if (must_wait(job, req))
 			continue;
 		leave_line(dp, before);
-		job_raise_to(&job->progress.wait_ns,
-			     dataplane_now() - job->since[req - dp->request]);
+		job_raise_to(&job->progress.wait_ns, dataplane_now() - req->since_ns);
 		write_begins(job, req);
 		return req;
 	}

@@ -46,10 +46,11 @@ struct blk_dataplane {
 	int timer_fd; /* a timerfd in the epoll set */
 	unsigned nqueues;
 	unsigned depth;
+	unsigned slots;
 	bool native; /* READ, WRITE and FLUSH go by Linux AIO; the rest, and all else, to workers */
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
 	int event_fd;	     /* the config's */
-	struct iovec *spill; /* depth tables of VIRTQ_MAX_CHAIN entries, touched when needed */
+	struct iovec *spill; /* slots tables of VIRTQ_MAX_CHAIN entries, touched when needed */
 	size_t mapped;	     /* bytes of this very mapping */
 	struct blk_thread thread;
 	bool quit_posted; /* main's: nobody would answer a second QUIT */
@@ -106,7 +107,7 @@ struct blk_dataplane {
 	struct blk_aio aio;
 	struct blk_pool pool;
 	struct blk_queue queue[BLK_MAX_QUEUES];
-	struct blk_request request[]; /* depth */
+	struct blk_request request[]; /* slots */
 };
 
 static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
@@ -134,9 +135,16 @@ static inline bool dataplane_serving(const struct blk_dataplane *dp)
 	return dp->started && !dp->rests;
 }
 
+/* What is parked is not with the host. */
+static inline bool dataplane_has_room(const struct blk_dataplane *dp)
+{
+	return dp->in_flight - dp->parked < dp->depth;
+}
+
+/* One may be taken from a ring, and go to the host. */
 static inline bool dataplane_has_request(const struct blk_dataplane *dp)
 {
-	return dp->free || dp->fresh < dp->depth;
+	return (dp->free || dp->fresh < dp->slots) && dataplane_has_room(dp);
 }
 
 static inline bool dataplane_drained(const struct blk_dataplane *dp)
@@ -158,7 +166,7 @@ bool dataplane_keep_failed(struct blk_dataplane *dp, struct blk_request *req, in
 /* Keeps one that no engine has, and that goes with them. */
 void dataplane_park(struct blk_dataplane *dp, struct blk_request *req);
 
-/* Serving: sends them again, if there are any. */
+/* Serving: sends them again, as many as there is room for. */
 bool dataplane_send_failed(struct blk_dataplane *dp);
 
 /* RESUME: not stopped any more. */
@@ -206,10 +214,11 @@ struct blk_request *dataplane_flush_next(struct blk_dataplane *dp);
 /* A new request: true when it has to wait, and does. */
 bool dataplane_must_wait(struct blk_dataplane *dp, struct blk_request *req);
 
-/* A request whose wait is over, or NULL. */
+/* A request whose wait is over, if there is room for it with the host, or NULL. */
 struct blk_request *dataplane_next_due(struct blk_dataplane *dp);
 
-/* When the next one's will be; false: none waits, or the disk is paused. */
+/* When the next one's will be; false: none waits, or not for that alone: the disk is paused, or the
+ * host has as many as it may. */
 bool dataplane_next_deadline(const struct blk_dataplane *dp, uint64_t *deadline);
 
 /* Before sleep: something will wake us then. */

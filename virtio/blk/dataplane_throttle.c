@@ -88,6 +88,8 @@ struct blk_request *dataplane_next_due(struct blk_dataplane *dp)
 {
 	uint64_t now = 0;
 
+	if (!dataplane_has_room(dp))
+		return NULL;
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++) {
 		if (!dp->line[dir].waiting.first)
 			continue;
@@ -105,7 +107,7 @@ bool dataplane_next_deadline(const struct blk_dataplane *dp, uint64_t *deadline)
 {
 	bool any = false;
 
-	if (!dataplane_serving(dp))
+	if (!dataplane_serving(dp) || !dataplane_has_room(dp))
 		return false;
 	for (unsigned dir = 0; dir < THROTTLE_DIRS; dir++) {
 		const struct blk_line *line = &dp->line[dir];

@@ -79,7 +79,6 @@ struct blk_job {
 	uint64_t may_begin;
 	struct blk_request_list waiting; /* the guest's writes that wait */
 	bool recheck;			 /* one of them may go, perhaps */
-	uint64_t since[BLK_MAX_DEPTH];	 /* of each request of the disk that waits: from when on */
 
 	struct blk_job_progress progress;
 };

@@ -76,6 +76,7 @@ struct blk_request {
 				   * the iocb of the first of a group */
 	uint8_t *status;	  /* the guest's status byte; NULL: it gave none */
 	uint64_t taken_ns;	  /* from its ring, where that is measured */
+	uint64_t since_ns;	  /* when it began to wait for a job */
 	uint64_t in_len;	  /* writable bytes before the status */
 	uint64_t offset;	  /* in the image, bytes, where the rest of the I/O starts */
 	uint32_t total;		  /* bytes of READ or WRITE */
@@ -141,7 +142,7 @@ void blk_limits_move(struct blk_limits *limits, const struct block_backend *be);
 #define BLK_START -1
 
 /*
- * Fills `req` (all but iocb, queue, taken_ns, durable, silent, alone, next, spill, group) from `chain`. BLK_START: it is well
+ * Fills `req` (all but iocb, queue, taken_ns, since_ns, durable, silent, alone, next, spill, group) from `chain`. BLK_START: it is well
  * formed and must be executed. Otherwise it ends here, with the status returned: refused
  * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
  */

@@ -192,6 +192,7 @@ static int create_dataplane(struct virtio_blk *blk, const struct disk_config *co
 		.kick_fd = blk->dev.kick_fd,
 		.nqueues = blk->dev.nqueues,
 		.depth = config->aio_depth,
+		.slots = blk->dev.nqueues * config->queue_size,
 		.cpu = config->cpu,
 		.poll_max_us = config->poll_max_us,
 		.name = thread,
