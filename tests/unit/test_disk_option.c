@@ -165,6 +165,28 @@ static void a_serial_holds_twenty_bytes(void **state)
 	disk_config_free(&disk);
 }
 
+/* `disk remove vda` would mean either. */
+static void a_serial_that_is_a_disks_name_is_refused(void **state)
+{
+	static const char *const names[] = { "vda", "vdb", "vdzz" };
+	static const char *const serials[] = { "vd", "vda1", "vdA", "xvda", "vda-", "VDA" };
+	struct disk_config disk;
+	struct error err;
+	char text[32];
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(text, sizeof(text), "a,serial=%s", names[i]);
+		assert_int_equal(disk_option_parse(text, &disk, &err), -EINVAL);
+		assert_non_null(strstr(err.text, "not a disk's name"));
+	}
+	for (unsigned i = 0; i < sizeof(serials) / sizeof(*serials); i++) {
+		snprintf(text, sizeof(text), "a,serial=%s", serials[i]);
+		disk = parse(text);
+		assert_string_equal(disk.serial, serials[i]);
+		disk_config_free(&disk);
+	}
+}
+
 /* The message names what was given, the key, and what would have been right. */
 static void bad_values_are_refused_by_name(void **state)
 {
@@ -245,6 +267,7 @@ int main(void)
 		cmocka_unit_test(doubled_commas_are_one_comma),
 		cmocka_unit_test(readonly_can_be_switched_off),
 		cmocka_unit_test(a_serial_holds_twenty_bytes),
+		cmocka_unit_test(a_serial_that_is_a_disks_name_is_refused),
 		cmocka_unit_test(bad_values_are_refused_by_name),
 	};
 

@@ -70,11 +70,19 @@ static int set_readonly(struct disk_config *disk, const char *value)
 	return 0;
 }
 
+/* What the control socket would take for a disk of that name, now or later. */
+static bool is_disk_name(const char *text)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+
+	return !strncmp(text, "vd", 2) && text[2] && !text[2 + strspn(text + 2, letters)];
+}
+
 static int set_serial(struct disk_config *disk, const char *value)
 {
 	size_t len = strlen(value);
 
-	if (!len || len >= sizeof(disk->serial))
+	if (!len || len >= sizeof(disk->serial) || is_disk_name(value))
 		return -EINVAL;
 	for (size_t i = 0; i < len; i++)
 		if (!isgraph((unsigned char)value[i]))
@@ -188,7 +196,8 @@ static int set_group(struct disk_config *disk, const char *value)
 
 static const struct disk_key disk_keys[] = {
 	{ "readonly", "nothing, on, off", true, set_readonly },
-	{ "serial", "1 to 20 printable characters", false, set_serial },
+	{ "serial", "1 to 20 printable characters, not a disk's name as vda is", false,
+	  set_serial },
 	{ "cache", "none, writeback, unsafe", false, set_cache },
 	{ "aio", "native, threads", false, set_aio },
 	{ "overlay", "temp, temp:DIR", false, set_overlay },
