@@ -351,6 +351,27 @@ static void a_late_question_is_not_for_the_next(void **state)
 	assert_int_equal(config(rig, 1), 0x10421af4);
 }
 
+static void a_group_ends_with_its_last_disk(void **state)
+{
+	struct plug_rig *rig = *state;
+	struct machine_disk *first, *last;
+	char text[160];
+
+	assert_int_equal(add(rig, strcat(strcpy(text, image(rig, "a.img")), ",iops=5,group=g")), 0);
+	first = rig->disk;
+	assert_int_equal(add(rig, strcat(strcpy(text, image(rig, "b.img")), ",group=g")), 0);
+	last = rig->disk;
+	assert_int_equal(take_out(rig, first, 0), 0);
+	run_until(rig, 1);
+	strcat(strcpy(text, image(rig, "c.img")), ",iops=7,group=g");
+	expect_refused(rig, text, -EEXIST, "group 'g' has another iops");
+	assert_int_equal(take_out(rig, last, 0), 0);
+	run_until(rig, 2);
+	eject(rig, ~0u);
+	assert_int_equal(add(rig, text), 0);
+	assert_int_equal(rig->disk->blk.group->limits.of[THROTTLE_IOPS].rate, 7);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -370,6 +391,7 @@ int main(void)
 		T(it_may_be_asked_again_but_not_for_two),
 		T(a_waiter_that_is_gone_is_not_called),
 		T(a_late_question_is_not_for_the_next),
+		T(a_group_ends_with_its_last_disk),
 		T(a_question_of_before_is_not_for_the_next),
 		T(who_lost_a_disk_by_force_still_hears_the_question),
 	};
