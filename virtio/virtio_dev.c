@@ -121,6 +121,8 @@ static void reset_device(struct virtio_dev *dev)
 {
 	if (dev->started)
 		dev->ops->reset(dev);
+	if (dev->ops->config_reset)
+		dev->ops->config_reset(dev);
 	/* Nothing of the device runs any more: what it left behind is forgotten, not raced. */
 	dev->started = false;
 	dev->driver_features = 0;

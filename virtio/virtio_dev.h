@@ -41,6 +41,9 @@ struct virtio_dev_ops {
 	/* The driver wrote [off, off + len), all inside config_len; `data` is what it wrote. The
 	 * device stores what it accepts into dev->config. NULL: read-only. Under the lock. */
 	void (*config_write)(struct virtio_dev *dev, unsigned off, const void *data, unsigned len);
+	/* A reset, of a device that was started or not: what config_write() has stored is as the driver
+	 * found it. NULL: nothing to do. Under the lock. */
+	void (*config_reset)(struct virtio_dev *dev);
 };
 
 /* How the device's side reaches the guest; filled by the transport. */

@@ -165,6 +165,34 @@ static void writes_are_as_durable_as_the_driver_negotiated(void **state)
 	expect_durable(wce, 1, 1, 1);
 }
 
+static void bring_to(struct disk *disk, uint8_t status, uint64_t features)
+{
+	virtio_dev_set_status(&disk->blk.dev, 3);
+	for (unsigned word = 0; word < 2; word++)
+		virtio_dev_set_driver_features(&disk->blk.dev, word,
+					       (uint32_t)(features >> 32 * word));
+	virtio_dev_set_status(&disk->blk.dev, status);
+}
+
+static void a_reset_makes_the_cache_writeback_again(void **state)
+{
+	const uint64_t wce = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_BLK_F_FLUSH |
+			     1ULL << VIRTIO_BLK_F_CONFIG_WCE;
+	static const uint8_t reached[] = { 3, 11, 15 }; /* before DRIVER_OK, and with it */
+	struct disk *disk = disk_new(OPTIONS());
+	const uint8_t off = 0;
+
+	for (unsigned i = 0; i < sizeof(reached); i++) {
+		bring_to(disk, reached[i], wce);
+		virtio_dev_write_config(&disk->blk.dev, offsetof(struct virtio_blk_config, wce),
+					&off, 1);
+		assert_int_equal(read_config(disk).wce, 0);
+		virtio_dev_set_status(&disk->blk.dev, 0);
+		assert_int_equal(read_config(disk).wce, 1);
+	}
+	disk_free(disk);
+}
+
 static void only_the_writeback_byte_can_be_written(void **state)
 {
 	struct disk *disk = disk_new(OPTIONS());
@@ -297,6 +325,7 @@ int main(void)
 		cmocka_unit_test(a_driver_starts_it_uses_it_resets_it_and_starts_again),
 		cmocka_unit_test(a_broken_ring_shows_needs_reset_until_reset),
 		cmocka_unit_test(writes_are_as_durable_as_the_driver_negotiated),
+		cmocka_unit_test(a_reset_makes_the_cache_writeback_again),
 		cmocka_unit_test(only_the_writeback_byte_can_be_written),
 		cmocka_unit_test(a_reset_waits_and_the_end_of_the_vm_does_not),
 		cmocka_unit_test(H22_a_disk_cut_off_drains_and_stays_stopped),

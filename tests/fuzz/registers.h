@@ -98,7 +98,8 @@ static void plain_config_write(struct virtio_dev *dev, unsigned off, const void 
 	memcpy(dev->config + off, data, len);
 }
 
-static const struct virtio_dev_ops plain_ops = { plain_start, plain_reset, plain_config_write };
+static const struct virtio_dev_ops plain_ops = { plain_start, plain_reset, plain_config_write,
+						 NULL };
 
 static inline void plain_init(struct plain_dev *d, unsigned nqueues)
 {

@@ -191,7 +191,7 @@ static void slow_reset(struct virtio_dev *dev)
 	assert_int_equal(read(rig->pipe[0], &c, 1), 1);
 }
 
-static const struct virtio_dev_ops slow_ops = { rig_start, slow_reset, NULL };
+static const struct virtio_dev_ops slow_ops = { rig_start, slow_reset, NULL, NULL };
 
 static void *reset_thread(void *arg)
 {

@@ -65,8 +65,8 @@ static inline void rig_config_write(struct virtio_dev *dev, unsigned off, const 
 		dev->config[4] = ((const uint8_t *)data)[4 - off];
 }
 
-static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, rig_config_write };
-static const struct virtio_dev_ops rig_readonly_ops = { rig_start, rig_reset, NULL };
+static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, rig_config_write, NULL };
+static const struct virtio_dev_ops rig_readonly_ops = { rig_start, rig_reset, NULL, NULL };
 
 static inline struct irq_line rig_line(void *transport)
 {

@@ -36,7 +36,7 @@ static inline void rig_reset(struct virtio_dev *dev)
 	((struct rig *)dev->opaque)->resets++;
 }
 
-static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, write_config };
+static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, write_config, NULL };
 
 static inline struct rig *rig_without_mmio(void)
 {

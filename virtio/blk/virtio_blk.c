@@ -140,6 +140,11 @@ static void blk_reset(struct virtio_dev *dev)
 	struct virtio_blk *blk = dev->opaque;
 
 	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
+}
+
+/* 5.2.5.2: writeback is what a device that has just been reset does. */
+static void blk_config_reset(struct virtio_dev *dev)
+{
 	dev->config[offsetof(struct virtio_blk_config, wce)] = 1;
 }
 
@@ -163,6 +168,7 @@ static void blk_config_write(struct virtio_dev *dev, unsigned off, const void *d
 static const struct virtio_dev_ops blk_ops = {
 	.start = blk_start,
 	.reset = blk_reset,
+	.config_reset = blk_config_reset,
 	.config_write = blk_config_write,
 };
 
