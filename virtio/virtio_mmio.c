@@ -175,12 +175,12 @@ static bool is_live(uint64_t off)
 
 static void set_word(struct virtio_mmio *mmio, uint64_t off, uint32_t value)
 {
-	atomic_store_explicit(&mmio->page[off / 4], value, memory_order_relaxed);
+	atomic_store_explicit(&mmio->page[off / 4], value, memory_order_release);
 }
 
 /*
  * Under the lock, so that of two vCPUs that write registers at once the one that refreshes last has
- * seen both writes. Relaxed: a vCPU sees what its own write did, and for any other vCPU the guest
+ * seen both writes. In no order: a vCPU sees what its own write did, and for any other vCPU the guest
  * must have ordered the two.
  */
 static void refresh_page(struct virtio_mmio *mmio)
@@ -208,7 +208,14 @@ static bool hold_config(void *transport)
 	return !mmio->page || !pthread_mutex_trylock(&mmio->page_lock);
 }
 
-/* A driver that reads just now may see a part of it; the interrupt that follows has it read again. */
+/* Neither the generation before a change nor the one after it. */
+#define CHANGING 0x80000000U
+
+/*
+ * virtio 1.2, 2.5.1: a driver that saw a part of the change sees that the generation is another one
+ * than before, or than afterwards. Release: so the page changes in this order. A driver whose reads
+ * all come between two stores of ours may believe a part; the interrupt that follows has it read again.
+ */
 static void show_config(void *transport)
 {
 	struct virtio_mmio *mmio = transport;
@@ -216,7 +223,7 @@ static void show_config(void *transport)
 
 	if (!mmio->page)
 		return;
-	set_word(mmio, VIRTIO_MMIO_CONFIG_GENERATION, atomic_load(&dev->generation));
+	set_word(mmio, VIRTIO_MMIO_CONFIG_GENERATION, atomic_load(&dev->generation) ^ CHANGING);
 	for (unsigned off = 0; off < dev->config_len; off += 4) {
 		const unsigned left = dev->config_len - off;
 		uint32_t value = 0;
@@ -224,6 +231,7 @@ static void show_config(void *transport)
 		memcpy(&value, dev->config + off, left < 4 ? left : 4);
 		set_word(mmio, VIRTIO_MMIO_CONFIG + off, value);
 	}
+	set_word(mmio, VIRTIO_MMIO_CONFIG_GENERATION, atomic_load(&dev->generation));
 	pthread_mutex_unlock(&mmio->page_lock);
 }
 
