@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine without KVM for tests of the control socket: two vCPUs whose guest idles, real disks, the
- * last one with an overlay. The images are in TMPDIR, where those of a program that was killed stay.
- * ioctl(2) below takes the place of libc's: include it in one file of a program.
+ * last one with an overlay. Their images have no name that a program which is killed could leave
+ * behind. ioctl(2) below takes the place of libc's: include it in one file of a program.
  */
 #ifndef MVMM_TESTS_CONTROL_FAKE_MACHINE_H
 #define MVMM_TESTS_CONTROL_FAKE_MACHINE_H
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,7 +32,8 @@ struct fake_machine {
 	struct vcpu vcpu[2];
 	struct kvm_run run[2];
 	struct sandbox sandbox;
-	char path[FAKE_DISKS][256];
+	int image_fd[FAKE_DISKS];
+	char path[FAKE_DISKS][32];
 };
 
 /* A guest that has no driver: it is never interrupted. */
@@ -54,15 +56,12 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 					  .stop_fd = f->m.vm.stop_fd,
 					  .measures = true,
 					  .mem = &f->m.vm.mem };
-	const char *folder = getenv("TMPDIR");
 	struct error err = { "" };
-	int fd;
 
-	snprintf(f->path[i], sizeof(f->path[i]), "%s/mvmm-fake-XXXXXX", folder ? folder : "/tmp");
-	fd = mkstemp(f->path[i]);
-	if (!disk || fd < 0 || ftruncate(fd, FAKE_BYTES))
+	f->image_fd[i] = memfd_create("image", MFD_CLOEXEC);
+	if (!disk || f->image_fd[i] < 0 || ftruncate(f->image_fd[i], FAKE_BYTES))
 		return -1;
-	close(fd);
+	snprintf(f->path[i], sizeof(f->path[i]), "/proc/%d/fd/%d", getpid(), f->image_fd[i]);
 	f->config[i] = defaults;
 	f->config[i].path = f->path[i];
 	f->config[i].overlay = i == 2;
@@ -160,7 +159,7 @@ static inline void fake_machine_close(struct fake_machine *f)
 		resizing_destroy(&disk->resizing);
 		free(disk->path);
 		throttle_group_leave(&f->m.throttle, disk->blk.group);
-		unlink(f->path[f->m.ndisks]);
+		close(f->image_fd[f->m.ndisks]);
 		free(disk);
 	}
 	close(f->m.vm.event_fd);
