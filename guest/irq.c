@@ -112,7 +112,7 @@ uint64_t ring0_halt_for_good(uint64_t unused)
 		__asm__ volatile("cli; hlt");
 }
 
-uint64_t cpu_rdmsr(uint32_t msr)
+static uint64_t cpu_rdmsr(uint32_t msr)
 {
 	return ring0(do_rdmsr, msr);
 }
@@ -145,7 +145,7 @@ uint32_t apic_read(unsigned reg)
 	return x2apic ? cpu_rdmsr(X2APIC_MSR + (reg >> 4)) : read32(LAPIC + reg);
 }
 
-void apic_write(unsigned reg, uint32_t value)
+static void apic_write(unsigned reg, uint32_t value)
 {
 	if (x2apic)
 		cpu_wrmsr(X2APIC_MSR + (reg >> 4), value);

@@ -63,7 +63,6 @@ void irq_ioapic_route_to(unsigned pin, unsigned vector, uint32_t apic_id);
 uint32_t ioapic_read(unsigned reg);
 
 uint32_t apic_read(unsigned reg);
-void apic_write(unsigned reg, uint32_t value);
 
 /* Waits until irq_seen() of these is no longer `seen`, by HLT or by spinning. False after PATIENCE_US. */
 bool irq_wait(const unsigned *vectors, unsigned n, uint32_t seen, bool halt);
@@ -80,7 +79,6 @@ uint64_t ring0_halt_for_good(uint64_t unused); /* interrupts off */
 
 void cpu_id(uint32_t leaf, uint32_t subleaf, struct cpuid *out);
 bool cpu_is_kvm(void);
-uint64_t cpu_rdmsr(uint32_t msr);
 void cpu_wrmsr(uint32_t msr, uint64_t value);
 
 #endif

@@ -23,7 +23,6 @@ uint64_t random_u64(uint64_t *state);
 
 /* serial.c: %s %c %u %d %x and their l forms (64 bits), with a width and a leading 0. */
 void serial_init(void);
-void serial_put(char c);
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 void vprint(const char *format, va_list args);
 

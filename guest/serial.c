@@ -23,7 +23,7 @@ void serial_init(void)
 	outb(UART_MCR, 3); /* DTR, RTS */
 }
 
-void serial_put(char c)
+static void serial_put(char c)
 {
 	if (room == 0) {
 		while (!(inb(UART_LSR) & LSR_THRE))

@@ -78,14 +78,14 @@ void aml_u8(struct aml *aml, uint8_t v)
 	aml_bytes(aml, &v, 1);
 }
 
-void aml_u16(struct aml *aml, uint16_t v)
+static void aml_u16(struct aml *aml, uint16_t v)
 {
 	const uint8_t b[] = { v, v >> 8 };
 
 	aml_bytes(aml, b, sizeof(b));
 }
 
-void aml_u32(struct aml *aml, uint32_t v)
+static void aml_u32(struct aml *aml, uint32_t v)
 {
 	aml_u16(aml, v);
 	aml_u16(aml, v >> 16);

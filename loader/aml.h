@@ -28,8 +28,6 @@ struct aml {
 
 void aml_bytes(struct aml *aml, const void *data, size_t len);
 void aml_u8(struct aml *aml, uint8_t v);
-void aml_u16(struct aml *aml, uint16_t v);
-void aml_u32(struct aml *aml, uint32_t v);
 
 /* Data: an integer in its shortest form (20.2.3), and a name as ASL writes it ("\\_SB.PWRB"). */
 void aml_int(struct aml *aml, uint64_t v);

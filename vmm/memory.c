@@ -225,13 +225,3 @@ int guest_memory_write(const struct guest_memory *mem, gpa_t gpa, const void *sr
 	memcpy(dst, src, len);
 	return 0;
 }
-
-int guest_memory_read(const struct guest_memory *mem, gpa_t gpa, void *dst, size_t len)
-{
-	const void *src = guest_memory_ptr(mem, gpa, len);
-
-	if (!src)
-		return -EFAULT;
-	memcpy(dst, src, len);
-	return 0;
-}

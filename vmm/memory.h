@@ -61,8 +61,7 @@ void guest_memory_free(struct guest_memory *mem);
  */
 void *guest_memory_ptr(const struct guest_memory *mem, gpa_t gpa, uint64_t len);
 
-/* Checked copies for set-up code; -EFAULT when the range is not RAM. */
+/* A checked copy for set-up code; -EFAULT when the range is not RAM. */
 int guest_memory_write(const struct guest_memory *mem, gpa_t gpa, const void *src, size_t len);
-int guest_memory_read(const struct guest_memory *mem, gpa_t gpa, void *dst, size_t len);
 
 #endif

@@ -16,8 +16,6 @@
 #include "vmm/irq.h"
 #include "vmm/log.h"
 
-#define MSIX_NO_VECTOR 0xffff
-
 struct msix_vector {
 	int fd; /* owned, non-blocking */
 	uint32_t gsi;
@@ -43,7 +41,7 @@ int msix_init(struct msix *msix, struct irq_router *router, unsigned nvectors, u
 	      struct error *err);
 void msix_destroy(struct msix *msix);
 
-/* The line of a vector; fd -1 for MSIX_NO_VECTOR and for vectors that do not exist. */
+/* The line of a vector; fd -1 for those that do not exist. */
 struct irq_line msix_line(const struct msix *msix, uint16_t vector);
 
 /* Message control as written in configuration space (bits 15 enable, 14 function mask). */

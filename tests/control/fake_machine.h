@@ -56,6 +56,7 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 					  .stop_fd = f->m.vm.stop_fd,
 					  .measures = true,
 					  .mem = &f->m.vm.mem };
+	struct block_backend be;
 	struct error err = { "" };
 
 	f->image_fd[i] = memfd_create("image", MFD_CLOEXEC);
@@ -78,7 +79,8 @@ static inline int fake_disk(struct fake_machine *f, unsigned i)
 	if (throttle_group_join(&f->m.throttle, f->config[i].group, &f->config[i].limits,
 				&place.group, &err))
 		return -1;
-	if (virtio_blk_init(&disk->blk, disk->config, &place, &err))
+	if (block_backend_open(&be, disk->config, &err) ||
+	    virtio_blk_init(&disk->blk, &be, disk->config, &place, &err))
 		return -1;
 	disk->blk.dev.transport_ops = &fake_transport;
 	return 0;

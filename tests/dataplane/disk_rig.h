@@ -78,6 +78,8 @@ static inline int disk_init(struct disk *disk, struct disk_config options, unsig
 	struct virtio_blk_place place = { .index = index,
 					  .nvcpus = nvcpus,
 					  .mem = &rig->guest.mem };
+	struct block_backend be;
+	int ret;
 
 	memset(disk, 0, sizeof(*disk));
 	rig->config = (struct rig_config){ .nqueues = 4, .queue_size = 128 };
@@ -92,7 +94,13 @@ static inline int disk_init(struct disk *disk, struct disk_config options, unsig
 	place.stop_fd = disk->stop_fd;
 	place.event_fd = -1;
 	place.group = disk->group;
-	return virtio_blk_init(&disk->blk, &options, &place, err);
+	ret = block_backend_open(&be, &options, err);
+	if (ret)
+		return ret;
+	ret = virtio_blk_init(&disk->blk, &be, &options, &place, err);
+	if (ret)
+		block_backend_close(&be);
+	return ret;
 }
 
 static inline struct disk *disk_new(struct disk_config options)

@@ -17,6 +17,8 @@
 #include "vmm/vm.h"
 #include "vmm/x86/layout.h"
 
+#define DEBUG_EXIT 0xf4
+
 struct fixture {
 	struct vm vm; /* only its bus and its end are alive */
 	struct i8042 kbd;
@@ -35,7 +37,7 @@ static int setup(void **state)
 	f->vm.event_fd = eventfd(0, EFD_NONBLOCK);
 	f->ged = eventfd(0, EFD_NONBLOCK);
 	return i8042_init(&f->kbd, &f->vm, NULL) || cmos_init(&f->cmos, &f->vm, NULL) ||
-	       pvpanic_init(&f->vm, NULL) || debug_exit_init(&f->vm, X86_PORT_DEBUG_EXIT, NULL) ||
+	       pvpanic_init(&f->vm, NULL) || debug_exit_init(&f->vm, DEBUG_EXIT, NULL) ||
 	       power_init(&f->power, &f->vm, X86_PORT_POWER, (struct irq_line){ .fd = f->ged },
 			  NULL);
 }
@@ -285,10 +287,10 @@ static void debug_exit_carries_the_value(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(in(f, X86_PORT_DEBUG_EXIT, 4), 0);
-	out(f, X86_PORT_DEBUG_EXIT, 0x89abcdef, 4);
+	assert_int_equal(in(f, DEBUG_EXIT, 4), 0);
+	out(f, DEBUG_EXIT, 0x89abcdef, 4);
 	assert_end(f, VM_END_DEBUG_EXIT, 0x89abcdef);
-	out(f, X86_PORT_DEBUG_EXIT, 1, 4);
+	out(f, DEBUG_EXIT, 1, 4);
 	assert_int_equal(count_of(f->vm.event_fd), 0); /* the first counts */
 }
 
@@ -296,7 +298,7 @@ static void debug_exit_takes_a_byte(void **state)
 {
 	struct fixture *f = *state;
 
-	out(f, X86_PORT_DEBUG_EXIT, 0xabcdef10, 1);
+	out(f, DEBUG_EXIT, 0xabcdef10, 1);
 	assert_end(f, VM_END_DEBUG_EXIT, 0x10);
 }
 
@@ -304,7 +306,7 @@ static void debug_exit_port_is_chosen(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_true(debug_exit_init(&f->vm, X86_PORT_DEBUG_EXIT + 2, NULL) < 0);
+	assert_true(debug_exit_init(&f->vm, DEBUG_EXIT + 2, NULL) < 0);
 	assert_int_equal(debug_exit_init(&f->vm, 0x501, NULL), 0);
 	out(f, 0x501, 7, 2);
 	assert_end(f, VM_END_DEBUG_EXIT, 7);

@@ -126,8 +126,3 @@ enum blk_job_state blk_job_state(const struct blk_job *job)
 	/* Pairs with the release in dataplane_job.c, end(): the disk's thread has let go of it. */
 	return atomic_load_explicit(&job->progress.state, memory_order_acquire);
 }
-
-const struct block_backend *blk_job_target(const struct blk_job *job)
-{
-	return job->target;
-}

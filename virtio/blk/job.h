@@ -82,6 +82,4 @@ const struct blk_job_progress *blk_job_progress(const struct blk_job *job);
 /* Acquire: of a job that has ended, all that it did has happened. */
 enum blk_job_state blk_job_state(const struct blk_job *job);
 
-const struct block_backend *blk_job_target(const struct blk_job *job);
-
 #endif

@@ -230,9 +230,9 @@ static unsigned default_queues(unsigned nvcpus)
 	return nvcpus < DEFAULT_QUEUES ? nvcpus : DEFAULT_QUEUES;
 }
 
-int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
-			 const struct disk_config *config, const struct virtio_blk_place *place,
-			 struct error *err)
+int virtio_blk_init(struct virtio_blk *blk, const struct block_backend *be,
+		    const struct disk_config *config, const struct virtio_blk_place *place,
+		    struct error *err)
 {
 	const unsigned nqueues = config->queues ? config->queues : default_queues(place->nvcpus);
 	struct error why;
@@ -256,20 +256,6 @@ int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
 	ret = create_dataplane(blk, config, place, err);
 	if (ret)
 		virtio_dev_destroy(&blk->dev);
-	return ret;
-}
-
-int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config,
-		    const struct virtio_blk_place *place, struct error *err)
-{
-	struct block_backend be;
-	int ret = block_backend_open(&be, config, err);
-
-	if (ret)
-		return ret;
-	ret = virtio_blk_init_open(blk, &be, config, place, err);
-	if (ret)
-		block_backend_close(&be);
 	return ret;
 }
 
@@ -424,11 +410,6 @@ int virtio_blk_answer(struct virtio_blk *blk, int *result)
 int virtio_blk_answer_fd(const struct virtio_blk *blk)
 {
 	return blk_dataplane_answer_fd(blk->dataplane);
-}
-
-const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk)
-{
-	return blk_dataplane_stats(blk->dataplane);
 }
 
 int virtio_blk_shutdown(struct virtio_blk *blk, int timeout_ms)

@@ -45,16 +45,12 @@ struct virtio_blk_place {
 };
 
 /*
- * Opens the image, creates the dataplane and its thread (idle until the driver starts the device).
- * Main. The device may then be attached to a transport.
+ * Creates the dataplane and its thread (idle until the driver starts the device) for an open image,
+ * which is the disk's on success. Main. The device may then be attached to a transport.
  */
-int virtio_blk_init(struct virtio_blk *blk, const struct disk_config *config,
-		    const struct virtio_blk_place *place, struct error *err);
-
-/* The same with an image that is open already and, on success, the disk's. */
-int virtio_blk_init_open(struct virtio_blk *blk, const struct block_backend *be,
-			 const struct disk_config *config, const struct virtio_blk_place *place,
-			 struct error *err);
+int virtio_blk_init(struct virtio_blk *blk, const struct block_backend *be,
+		    const struct disk_config *config, const struct virtio_blk_place *place,
+		    struct error *err);
 
 /* Main, about once a second: says what the disk's thread itself must not say. */
 void virtio_blk_watch(struct virtio_blk *blk);
@@ -97,9 +93,6 @@ int virtio_blk_answer_fd(const struct virtio_blk *blk);
 /* Whether on-error= has stopped the disk, which goes on when it is resumed; with *code, the errno of
  * the request that did. Any thread; event_fd says when to look. */
 bool virtio_blk_stopped(const struct virtio_blk *blk, int *code);
-
-/* Live, as long as the disk; any thread. */
-const struct blk_stats *virtio_blk_stats(const struct virtio_blk *blk);
 
 /*
  * Main, vCPUs stopped: drains in-flight I/O and ends the thread. Waits at most `timeout_ms`;

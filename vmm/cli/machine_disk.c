@@ -56,7 +56,7 @@ static int init_blk(struct machine *m, struct machine_disk *disk, const struct b
 				  &place.group, &why);
 	if (ret)
 		return error_setx(err, -ret, "disk '%s': %s", disk->config->path, why.text);
-	ret = virtio_blk_init_open(&disk->blk, be, disk->config, &place, err);
+	ret = virtio_blk_init(&disk->blk, be, disk->config, &place, err);
 	if (ret)
 		throttle_group_leave(&m->throttle, place.group);
 	return ret;

@@ -63,10 +63,9 @@
 #define X86_VIRTIO_MMIO_COUNT 18 /* pins 6..23 */
 #define X86_IOAPIC_PINS	      24
 
-/* Ports. */
+/* Ports; --debug-exit has one of its own. */
 #define X86_PORT_I8042	    0x60 /* and 0x64 */
 #define X86_PORT_CMOS	    0x70 /* and 0x71 */
-#define X86_PORT_DEBUG_EXIT 0xf4
 #define X86_PORT_SERIAL	    0x3f8
 #define X86_PORT_PVPANIC    0x505
 #define X86_PORT_POWER	    0x600 /* see devices/power.h */

@@ -4,13 +4,20 @@
 
 #include <inttypes.h>
 
+/* As they were read, one by one. */
+struct latency_view {
+	uint64_t count; /* of all buckets */
+	uint64_t ns;
+	uint64_t requests[BLK_LATENCY_BUCKETS];
+};
+
 const char *const latency_ops[BLK_TIMED_OPS] = {
 	[BLK_OP_READ] = "read",
 	[BLK_OP_WRITE] = "write",
 	[BLK_OP_FLUSH] = "flush",
 };
 
-void latency_look(const struct blk_latency *latency, struct latency_view *view)
+static void look(const struct blk_latency *latency, struct latency_view *view)
 {
 	view->count = 0;
 	view->ns = atomic_load_explicit(&latency->ns, memory_order_relaxed);
@@ -21,7 +28,9 @@ void latency_look(const struct blk_latency *latency, struct latency_view *view)
 	}
 }
 
-uint64_t latency_percentile(const struct latency_view *view, unsigned percent)
+/* So many of 100 took at most as long, as far as buckets tell; 0: none is known, or longer than all
+ * bounds. */
+static uint64_t percentile(const struct latency_view *view, unsigned percent)
 {
 	uint64_t n = 0;
 
@@ -47,8 +56,8 @@ static json_t *op_json(const struct latency_view *view, const char *op)
 	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "op", op, "requests",
 			 (json_int_t)view->count, "mean_ns",
 			 number(view->count ? view->ns / view->count : 0), "p50_ns",
-			 number(latency_percentile(view, 50)), "p99_ns",
-			 number(latency_percentile(view, 99)), "buckets", buckets);
+			 number(percentile(view, 50)), "p99_ns", number(percentile(view, 99)),
+			 "buckets", buckets);
 }
 
 json_t *latency_json(const struct blk_stats *stats)
@@ -57,7 +66,7 @@ json_t *latency_json(const struct blk_stats *stats)
 	struct latency_view view;
 
 	for (unsigned op = 0; op < BLK_TIMED_OPS; op++) {
-		latency_look(&stats->latency[op], &view);
+		look(&stats->latency[op], &view);
 		json_array_append_new(list, op_json(&view, latency_ops[op]));
 	}
 	return list;
@@ -69,7 +78,7 @@ void latency_print(FILE *f, const char *family, const char *disk, const struct b
 	struct latency_view view;
 	uint64_t n = 0;
 
-	latency_look(&stats->latency[op], &view);
+	look(&stats->latency[op], &view);
 	for (unsigned i = 0; i < BLK_LATENCY_BUCKETS - 1; i++) {
 		n += view.requests[i];
 		fprintf(f, "%s_bucket{disk=\"%s\",op=\"%s\",le=\"%.9f\"} %" PRIu64 "\n", family,

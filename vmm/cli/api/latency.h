@@ -11,19 +11,6 @@
 
 extern const char *const latency_ops[BLK_TIMED_OPS];
 
-/* As they were read, one by one. */
-struct latency_view {
-	uint64_t count; /* of all buckets */
-	uint64_t ns;
-	uint64_t requests[BLK_LATENCY_BUCKETS];
-};
-
-void latency_look(const struct blk_latency *latency, struct latency_view *view);
-
-/* So many of 100 took at most as long, as far as buckets tell; 0: none is known, or longer than all
- * bounds. */
-uint64_t latency_percentile(const struct latency_view *view, unsigned percent);
-
 /* An object for each of latency_ops, in an array. */
 json_t *latency_json(const struct blk_stats *stats);
 
