@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Cases in which disks come and go while Linux runs, for suite.sh, which has what they use. What the
-# guest does is in guest/checks.sh.
+# guest does is in guest/hotplug.sh.
 #
 # shellcheck disable=SC2154,SC2086 # what suite.sh sets, numbers without spaces among it
 
@@ -45,7 +45,7 @@ hotplug_begin() {
 	blank "$dir/data.img" 16M
 	with_partition "$dir/still.img" 16
 	[ -e "$dir/round.img" ] || with_partition "$dir/round.img" 4
-	start "$@" --disk "$dir/data.img" --disk "$dir/still.img"
+	background "$@" --disk "$dir/data.img" --disk "$dir/still.img"
 	said READY
 }
 
@@ -172,7 +172,7 @@ hotplug_refusals() {
 		--timeout $patience --disk "$dir/locked.img" </dev/null 2>/dev/null &
 	locker=$!
 	linux cloud hotplug "rounds=0"
-	start --disk "$dir/data.img,serial=first"
+	background --disk "$dir/data.img,serial=first"
 	said READY || return
 	refused "a file that is not there" 'cannot open: No such file' disk add "path=$dir/none.img"
 	holdings >"$dir/early"
@@ -203,7 +203,7 @@ hotplug_refusals() {
 hotplug_full() {
 	linux cloud hotplug "rounds=0"
 	blank "$dir/1.img" 1M
-	start --disk "$dir/1.img"
+	background --disk "$dir/1.img"
 	said READY || return
 	i=2
 	while [ $i -le 31 ] && [ -z "$failed" ]; do
@@ -232,7 +232,7 @@ hotplug_used() {
 	blank "$dir/fs.img" 32M
 	blank "$dir/load.img" 32M
 	linux cloud hotplug_used ""
-	start --cpus 2 --disk "$dir/data.img"
+	background --cpus 2 --disk "$dir/data.img"
 	said READY || return
 	obeyed "add a disk for a filesystem" disk add "path=$dir/fs.img" serial=fs
 	said MOUNTED || return
@@ -252,7 +252,7 @@ hotplug_forced() {
 	blank "$dir/more.img" 16M
 	linux cloud hotplug_forced ""
 	append="$append acpiphp.disable=1"
-	start --disk "$dir/data.img" --disk "$dir/more.img,serial=more"
+	background --disk "$dir/data.img" --disk "$dir/more.img,serial=more"
 	said READY || return
 	holdings >"$dir/early"
 	obeyed "a disk is taken away" disk remove more force-after-ms=500
@@ -275,7 +275,7 @@ hotplug_restart() {
 	blank "$dir/gone.img" 1M
 	blank "$dir/late.img" 4M
 	linux cloud hotplug_restart ""
-	start --on-reboot restart --disk "$dir/data.img" --disk "$dir/gone.img,serial=gone"
+	background --on-reboot restart --disk "$dir/data.img" --disk "$dir/gone.img,serial=gone"
 	said "BOOT 1 gone" || return
 	obeyed "remove one of the command line" disk remove gone
 	obeyed "add another" disk add "path=$dir/late.img" serial=late
@@ -341,7 +341,7 @@ hotplug_dead() {
 	slow_storage
 	blank "$dir/data.img" 16M
 	linux cloud hotplug_dead ""
-	start --cpus 2 --disk "$dir/data.img" --disk tools.img,readonly
+	background --cpus 2 --disk "$dir/data.img" --disk tools.img,readonly
 	said READY || return
 	holdings | head -n 2 >"$dir/early"
 	before=$(written)
