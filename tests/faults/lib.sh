@@ -4,7 +4,7 @@
 # What the tests of failing hosts share; sourced by them, in this repository's root folder. They
 # report as TAP and need /dev/kvm, of any speed.
 #
-# On a host that has no /dev/kvm those that set `emulated` before run in the lab.
+# On a host that has no /dev/kvm those that set `emulated` before run in the lab: the words for `inside`.
 #
 # MVMM, PAYLOADS and INJECT say where the monitor, the payload guests and inject.c's program are
 # (default: build/); FULL=1 asks for all variants instead of one of each.
@@ -25,7 +25,8 @@ if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
 	if [ -z "${emulated:-}" ] || [ -n "${MVMM:-}${IN_LAB:-}" ]; then
 		skip_all "needs /dev/kvm"
 	fi
-	exec tests/lab/inside -t 900 "$emulated"
+	# shellcheck disable=SC2086 # several words
+	exec tests/lab/inside -t 900 $emulated
 fi
 for file in "$mvmm" "$payload" "$inject"; do
 	[ -f "$file" ] || skip_all "$file is not built"
@@ -124,10 +125,10 @@ start() {
 	pid=$!
 }
 
-# finish: waits for $pid, half a minute at most; $status, and how long that took in $ms
+# finish: waits for $pid, half a minute at most, or minutes; $status, and how long that took in $ms
 finish() {
 	began=$(date +%s%N)
-	(sleep 30 && kill -KILL "$pid") 2>/dev/null &
+	(sleep "${SLOW:+3}30" && kill -KILL "$pid") 2>/dev/null &
 	killer=$!
 	wait "$pid"
 	status=$?
@@ -136,9 +137,9 @@ finish() {
 	wait $killer 2>/dev/null
 }
 
-# until_true SECONDS COMMAND ...
+# until_true SECONDS COMMAND ...; on an emulated machine eleven times as long
 until_true() {
-	tries=$(($1 * 20))
+	tries=$(($1 * ${SLOW:+2}20))
 	shift
 	until "$@"; do
 		tries=$((tries - 1))
