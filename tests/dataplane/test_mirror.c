@@ -160,7 +160,7 @@ static void the_last_chunk_of_a_large_disk_is_found(void **state)
 	rig = rig_new((struct rig_config){ .image = image, .no_look = true });
 	j = job_new_to(rig, BLK_COPY_MIRROR, 0, target);
 	c = &j->job->copy.chunks;
-	memset(c->todo, 0, blk_chunks_words(LARGE, c->shift) * sizeof(*c->todo));
+	memset(c->clean, 0xff, blk_chunks_words(LARGE, c->shift) * sizeof(*c->clean));
 	c->left = 0;
 	blk_chunks_mark(c, LARGE - 1, 1);
 	job_begin(j);

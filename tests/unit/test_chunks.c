@@ -16,11 +16,13 @@
 static uint64_t map[4096];
 static struct blk_chunks c;
 
+/* Nothing is to be copied until it is marked. */
 static void with(uint64_t size)
 {
-	memset(map, 0, sizeof(map));
 	assert_true(blk_chunks_words(size, SHIFT) <= 4096);
 	blk_chunks_init(&c, size, SHIFT, map);
+	memset(map, 0xff, sizeof(map));
+	c.left = 0;
 }
 
 static void test_a_map_takes_at_most_two_megabytes_up_to_16_TiB(void **state)
@@ -41,11 +43,30 @@ static void test_the_last_chunk_may_be_short(void **state)
 	assert_int_equal(blk_chunk_len(&c, 5), 512);
 	blk_chunks_mark(&c, 0, c.size);
 	assert_int_equal(c.left, 6);
-	assert_int_equal(map[0], 0x3f);
+	assert_int_equal(~map[0], 0x3f);
 	with(64 * CHUNK);
 	assert_int_equal(c.n, 64);
 	blk_chunks_mark(&c, 0, c.size);
 	assert_int_equal(c.left, 64);
+}
+
+/* The bits behind the last chunk are none. The map of a disk of any size is not touched for that. */
+static void test_at_first_all_is_to_be_copied(void **state)
+{
+	const uint64_t none[1] = { 0 };
+	uint64_t one[1] = { 0 };
+
+	blk_chunks_init(&c, 3 * CHUNK, SHIFT, one);
+	assert_memory_equal(one, none, sizeof(none));
+	assert_int_equal(c.left, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(blk_chunks_next(&c), i);
+		blk_chunks_take(&c, i);
+	}
+	assert_int_equal(blk_chunks_next(&c), BLK_CHUNK_NONE);
+	assert_int_equal(c.left, 0);
+	blk_chunks_release(&c, 1);
+	assert_int_equal(blk_chunks_next(&c), BLK_CHUNK_NONE);
 }
 
 static void test_a_mark_covers_what_is_touched_and_counts_it_once(void **state)
@@ -55,13 +76,13 @@ static void test_a_mark_covers_what_is_touched_and_counts_it_once(void **state)
 	assert_int_equal(c.left, 0);
 	blk_chunks_mark(&c, 5 * CHUNK - 1, 2);
 	assert_int_equal(c.left, 2);
-	assert_int_equal(map[0], 3ULL << 4);
+	assert_int_equal(~map[0], 3ULL << 4);
 	blk_chunks_mark(&c, 0, 6 * CHUNK);
 	assert_int_equal(c.left, 6);
 	blk_chunks_mark(&c, 63 * CHUNK, 130 * CHUNK);
 	assert_int_equal(c.left, 136);
-	assert_int_equal(map[1], ~0ULL);
-	assert_int_equal(map[3], 1);
+	assert_int_equal(~map[1], ~0ULL);
+	assert_int_equal(~map[3], 1);
 	assert_int_equal(blk_chunks_first(&c, 6 * CHUNK, 57 * CHUNK), BLK_CHUNK_NONE);
 	assert_int_equal(blk_chunks_first(&c, 6 * CHUNK, 57 * CHUNK + 1), 63);
 	assert_int_equal(blk_chunks_first(&c, 6 * CHUNK, 0), BLK_CHUNK_NONE);
@@ -126,6 +147,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_map_takes_at_most_two_megabytes_up_to_16_TiB),
 		cmocka_unit_test(test_the_last_chunk_may_be_short),
+		cmocka_unit_test(test_at_first_all_is_to_be_copied),
 		cmocka_unit_test(test_a_mark_covers_what_is_touched_and_counts_it_once),
 		cmocka_unit_test(test_what_is_busy_is_not_found_again),
 		cmocka_unit_test(test_the_search_goes_round),

@@ -56,7 +56,7 @@ enum { FREE, READING, READ, WRITING, WRITTEN };
 
 struct world {		      /* of whole words, for hash_of() */
 	struct blk_copy copy; /* its pointers are the two maps below, while it is at work */
-	uint64_t todo, filled;
+	uint64_t clean, filled;
 	uint8_t source[CELLS], target[CELLS], before[CELLS];
 	struct {
 		uint8_t state, done, met; /* met: chunks that a copy of began meanwhile, bits */
@@ -157,7 +157,7 @@ static bool is_busy(const struct world *w, unsigned chunk)
  * is. */
 static bool is_counted(const struct world *w, unsigned chunk)
 {
-	if (w->todo >> chunk & 1 || is_busy(w, chunk))
+	if (!(w->clean >> chunk & 1) || is_busy(w, chunk))
 		return true;
 	if (!memcmp(w->source + 2 * chunk, w->target + 2 * chunk, 2))
 		return true;
@@ -194,14 +194,14 @@ static void explore(const struct world *w);
 /* The maps move with the world; in which order copies began does not matter. */
 static struct blk_copy *copy_of(struct world *w)
 {
-	w->copy.chunks.todo = &w->todo;
+	w->copy.chunks.clean = &w->clean;
 	w->copy.filled = &w->filled;
 	return &w->copy;
 }
 
 static void go_on(struct world *w)
 {
-	w->copy.chunks.todo = w->copy.filled = NULL;
+	w->copy.chunks.clean = w->copy.filled = NULL;
 	for (unsigned i = w->copy.chunks.nbusy; i < COPIES; i++)
 		w->copy.chunks.busy[i] = 0;
 	if (w->copy.chunks.nbusy == 2 && w->copy.chunks.busy[0] > w->copy.chunks.busy[1]) {
@@ -306,12 +306,12 @@ static void copy_was_read(struct world w, unsigned i)
 	const bool zeroes = !w.slot[i].buffer[0] && !w.slot[i].buffer[1];
 	struct blk_copy *copy = copy_of(&w);
 
-	if (search.without == UNMARK_BEFORE_READ && w.todo >> w.slot[i].chunk & 1) {
-		w.todo &= ~(1ULL << w.slot[i].chunk);
+	if (search.without == UNMARK_BEFORE_READ && !(w.clean >> w.slot[i].chunk & 1)) {
+		w.clean |= 1ULL << w.slot[i].chunk;
 		copy->chunks.left--;
 	}
 	if (search.without == ZEROES_OVER_DATA)
-		w.filled = 0;
+		w.filled = copy->junk = 0;
 	w.slot[i].state = WRITING;
 	w.slot[i].done = 0;
 	if (!blk_copy_was_read(copy, w.slot[i].chunk, zeroes))
@@ -339,7 +339,7 @@ static void step_free(const struct world *w, unsigned i)
 	if (i && w->slot[i - 1].state == FREE)
 		return; /* it makes no difference which */
 	for (unsigned chunk = 0; chunk < CHUNKS; chunk++)
-		if (w->todo >> chunk & 1 &&
+		if (!(w->clean >> chunk & 1) &&
 		    (search.without == ONE_COPY_OF_A_CHUNK || !is_busy(w, chunk)))
 			copy_begins(*w, i, chunk);
 }
@@ -399,8 +399,8 @@ static void set_up(struct world *w)
 	memcpy(w->source, image, CELLS);
 	memcpy(w->before, image, CELLS);
 	memset(w->target, search.s.junk ? 7 : 0, CELLS);
-	blk_copy_init(&w->copy, search.s.mode, CELLS * CELL_SIZE, &w->todo, &w->filled);
-	w->filled = search.s.junk ? ~0ULL : 0;
+	blk_copy_init(&w->copy, search.s.mode, CELLS * CELL_SIZE, search.s.junk, &w->clean,
+		      &w->filled);
 	for (unsigned i = 0; i < WRITES; i++)
 		w->write[i].state = search.s.write[i].n ? NEW : ENDED;
 	if (!search.s.early)

@@ -32,18 +32,18 @@ uint64_t blk_chunks_words(uint64_t size, unsigned shift)
 	return (count_chunks(size, shift) + 63) / 64;
 }
 
-void blk_chunks_init(struct blk_chunks *c, uint64_t size, unsigned shift, uint64_t *todo)
+void blk_chunks_init(struct blk_chunks *c, uint64_t size, unsigned shift, uint64_t *clean)
 {
 	memset(c, 0, sizeof(*c));
 	c->size = size;
 	c->shift = shift;
-	c->n = count_chunks(size, shift);
-	c->todo = todo;
+	c->n = c->left = count_chunks(size, shift);
+	c->clean = clean;
 }
 
 static bool is_todo(const struct blk_chunks *c, uint64_t chunk)
 {
-	return c->todo[chunk / 64] >> chunk % 64 & 1;
+	return !(c->clean[chunk / 64] >> chunk % 64 & 1);
 }
 
 /* The bits of word `word` that stand for chunks `first` to `last`. */
@@ -74,8 +74,8 @@ void blk_chunks_mark(struct blk_chunks *c, uint64_t offset, uint64_t len)
 	first = offset >> c->shift;
 	last = (offset + len - 1) >> c->shift;
 	for (uint64_t w = first / 64; w <= last / 64; w++) {
-		mask = mask_of(w, first, last) & ~c->todo[w];
-		c->todo[w] |= mask;
+		mask = mask_of(w, first, last) & c->clean[w];
+		c->clean[w] &= ~mask;
 		marked += __builtin_popcountll(mask);
 	}
 	c->left += marked;
@@ -92,7 +92,7 @@ uint64_t blk_chunks_first(const struct blk_chunks *c, uint64_t offset, uint64_t 
 	first = offset >> c->shift;
 	last = (offset + len - 1) >> c->shift;
 	for (uint64_t w = first / 64; w <= last / 64; w++) {
-		bits = c->todo[w] & mask_of(w, first, last);
+		bits = ~c->clean[w] & mask_of(w, first, last);
 		if (bits)
 			return w * 64 + __builtin_ctzll(bits);
 	}
@@ -113,7 +113,7 @@ bool blk_chunks_is_busy(const struct blk_chunks *c, uint64_t offset, uint64_t le
 /* The bits of `word` without those of busy chunks. */
 static uint64_t takeable(const struct blk_chunks *c, uint64_t word)
 {
-	uint64_t bits = c->todo[word];
+	uint64_t bits = ~c->clean[word] & mask_of(word, 0, c->n - 1);
 
 	for (unsigned i = 0; bits && i < c->nbusy; i++)
 		if (c->busy[i] / 64 == word)
@@ -142,7 +142,7 @@ uint64_t blk_chunks_next(struct blk_chunks *c)
 
 void blk_chunks_take(struct blk_chunks *c, uint64_t chunk)
 {
-	c->todo[chunk / 64] &= ~(1ULL << chunk % 64);
+	c->clean[chunk / 64] |= 1ULL << chunk % 64;
 	c->left--;
 	c->busy[c->nbusy++] = chunk;
 }

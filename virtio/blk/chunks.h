@@ -3,7 +3,7 @@
  * Which parts of a disk are still to be copied: one bit per chunk. The disk's thread marks what the
  * guest writes and takes what it copies next; all in memory that the caller gives.
  *
- *	todo	to be copied, perhaps again
+ *	clean	not to be copied: zeroes, so all is at first, and what is not touched costs nothing
  *	busy	with the copier, which took its bit away: not to be taken a second time meanwhile
  */
 #ifndef MVMM_BLK_CHUNKS_H
@@ -23,8 +23,8 @@ struct blk_chunks {
 	unsigned shift;
 	unsigned nbusy;
 	uint64_t n;
-	uint64_t *todo;	  /* the caller's, blk_chunks_words() of them */
-	uint64_t left;	  /* bits in todo */
+	uint64_t *clean;  /* the caller's, blk_chunks_words() of them */
+	uint64_t left;	  /* chunks to be copied */
 	uint64_t blocked; /* of them, chunks that are busy */
 	uint64_t cursor;  /* the chunk where the next search begins */
 	uint64_t busy[BLK_CHUNKS_BUSY];
@@ -36,8 +36,8 @@ unsigned blk_chunks_shift(uint64_t size);
 /* Words of a map with one bit per chunk. */
 uint64_t blk_chunks_words(uint64_t size, unsigned shift);
 
-/* `todo`: all zeroes. Nothing is to be copied until it is marked. */
-void blk_chunks_init(struct blk_chunks *c, uint64_t size, unsigned shift, uint64_t *todo);
+/* `clean`: all zeroes. Everything is to be copied. */
+void blk_chunks_init(struct blk_chunks *c, uint64_t size, unsigned shift, uint64_t *clean);
 
 /* What is touched by [offset, offset + len), which lies within the disk, is to be copied. */
 void blk_chunks_mark(struct blk_chunks *c, uint64_t offset, uint64_t len);

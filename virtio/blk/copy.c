@@ -8,14 +8,14 @@
 
 #include <string.h>
 
-void blk_copy_init(struct blk_copy *copy, enum blk_copy_mode mode, uint64_t size, uint64_t *todo,
-		   uint64_t *filled)
+void blk_copy_init(struct blk_copy *copy, enum blk_copy_mode mode, uint64_t size, bool junk,
+		   uint64_t *clean, uint64_t *filled)
 {
 	memset(copy, 0, sizeof(*copy));
 	copy->mode = mode;
+	copy->junk = junk;
 	copy->filled = filled;
-	blk_chunks_init(&copy->chunks, size, blk_chunks_shift(size), todo);
-	blk_chunks_mark(&copy->chunks, 0, size);
+	blk_chunks_init(&copy->chunks, size, blk_chunks_shift(size), clean);
 }
 
 bool blk_copy_must_wait(const struct blk_copy *copy, uint64_t offset, uint64_t len)

@@ -29,16 +29,16 @@ struct blk_copy {
 	enum blk_copy_mode mode;
 	unsigned pending; /* chunks with the copier, until they are at the target */
 	struct blk_chunks chunks;
-	uint64_t *filled; /* a bit per chunk: the target may hold other than zeroes there */
+	bool junk;	  /* the target may hold anything anywhere */
+	uint64_t *filled; /* a bit per chunk: it was given other than zeroes there */
 };
 
 /*
- * All of the disk is to be copied. `todo` and `filled`: blk_chunks_words() each, the caller's; todo
- * all zeroes; filled all zeroes for a target that is known to hold nothing else, all ones for
- * another.
+ * All of the disk is to be copied. `clean` and `filled`: blk_chunks_words() each, the caller's, all
+ * zeroes. `junk`: the target is not known to hold nothing but zeroes.
  */
-void blk_copy_init(struct blk_copy *copy, enum blk_copy_mode mode, uint64_t size, uint64_t *todo,
-		   uint64_t *filled);
+void blk_copy_init(struct blk_copy *copy, enum blk_copy_mode mode, uint64_t size, bool junk,
+		   uint64_t *clean, uint64_t *filled);
 
 /* A range that the guest writes, discards or zeroes, on its way to the engine. */
 static inline void blk_copy_write_begins(struct blk_copy *copy, uint64_t offset, uint64_t len)
@@ -63,7 +63,7 @@ void blk_copy_begin(struct blk_copy *copy, uint64_t chunk);
 /* Whether the target was given this chunk before, or may hold anything: it has blocks there. */
 static inline bool blk_copy_has_filled(const struct blk_copy *copy, uint64_t chunk)
 {
-	return copy->filled[chunk / 64] >> chunk % 64 & 1;
+	return copy->junk || copy->filled[chunk / 64] >> chunk % 64 & 1;
 }
 
 /* It has read it. False: it is done with it, because both hold zeroes. True: it is to be written. */

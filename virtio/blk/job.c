@@ -39,9 +39,8 @@ static struct blk_job *map_job(const struct blk_job_config *config)
 	job = (struct blk_job *)p;
 	job->mapped = all;
 	p += fixed;
-	if (!config->target_zero)
-		memset(p + map, 0xff, map);
-	blk_copy_init(&job->copy, config->mode, size, (uint64_t *)p, (uint64_t *)(p + map));
+	blk_copy_init(&job->copy, config->mode, size, !config->target_zero, (uint64_t *)p,
+		      (uint64_t *)(p + map));
 	for (unsigned i = 0; i < BLK_JOB_SLOTS; i++)
 		job->slot[i].buffer = p + 2 * map + ((size_t)i << shift);
 	return job;
