@@ -278,7 +278,7 @@ test-tsan: build-tsan
 
 .PHONY: test-faults
 test-faults: build-tests
-	@tests/run FULL=1 -t 1800 $(faults)
+	@tests/run FULL=1 -t 43200 $(faults)
 
 # Where guests run in an emulated machine it has one core and nobody minds how long it takes.
 labs := $(if $(wildcard /dev/kvm),,-j 2)
@@ -302,8 +302,8 @@ test:
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
 	@tests/run -t 120 tests/run-selftest tests/bench/selftest $(tests) $(replays) -t 240 $(asan) $(tsan) \
-		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/cli/run tests/control/run \
-		-t 3600 $(labs) tests/soak/run tests/sandbox/run $(faults) \
+		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/control/run \
+		-t 3600 $(labs) tests/cli/run tests/soak/run tests/sandbox/run $(faults) \
 		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
