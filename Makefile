@@ -264,7 +264,8 @@ format:
 .PHONY: build-tests build-asan build-tsan test-asan test-tsan
 build-tests:
 	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox control payload replays races $(inject)
+	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox control payload replays races $(inject) \
+		$(bench_tools)
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
@@ -304,7 +305,7 @@ test:
 	@tests/run -t 120 tests/run-selftest tests/bench/selftest $(tests) $(replays) -t 240 $(asan) $(tsan) \
 		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/control/run \
 		-t 3600 $(labs) tests/cli/run tests/soak/run tests/sandbox/run $(faults) \
-		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo \
+		tests/lab/with-kvm tests/guest/hostile tests/linux/run $(ends) tests/demo tests/bench/real \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.
