@@ -22,7 +22,7 @@ matrix() {
 		--disk "$dir/data.img,serial=data-0001" \
 		--disk "$dir/ro.img,readonly,serial=read-only,queues=1" \
 		--disk "$dir/big.img,cache=writeback" \
-		--disk "$dir/small.img,serial=serial-of-20-letters,block-size=4096,queues=1"
+		--disk "$dir/small.img,serial=serial-of-20-letters,block-size=4096,queues=1,queue-size=1024"
 	ended 0 poweroff
 	on_host vda "$dir/data.img"
 	on_host vdc "$dir/big.img"

@@ -64,7 +64,7 @@ no_trouble() {
 
 # ---- disks
 
-# disk NAME SERIAL SECTORS READONLY BLOCK QUEUES
+# disk NAME SERIAL SECTORS READONLY BLOCK QUEUES RING
 disk() {
 	sys=/sys/block/$1
 	is "$1: serial" "$(cat "$sys/serial")" "$2"
@@ -72,6 +72,8 @@ disk() {
 	is "$1: read-only flag" "$(cat "$sys/ro")" "$4"
 	is "$1: logical block size" "$(cat "$sys/queue/logical_block_size")" "$5"
 	is "$1: queues" "$(find "$sys/mq" -mindepth 1 -maxdepth 1 -type d | wc -l)" "$6"
+	is "$1: requests in a ring" "$(cat "$sys/mq/0/nr_tags")" "$7"
+	is "$1: segments of a request" "$(cat "$sys/queue/max_segments")" 126
 }
 
 forget() {
@@ -118,10 +120,10 @@ discarded() {
 test_matrix() {
 	test_machine
 	cpus=$(option cpus)
-	disk vda data-0001 131072 0 512 "$cpus"
-	disk vdb read-only 18434 1 512 1
-	disk vdc "" 10737418240 0 512 "$cpus"
-	disk vdd serial-of-20-letters 32768 0 4096 1
+	disk vda data-0001 131072 0 512 "$cpus" 256
+	disk vdb read-only 18434 1 512 1 256
+	disk vdc "" 10737418240 0 512 "$cpus" 256
+	disk vdd serial-of-20-letters 32768 0 4096 1 1024
 	is "vdb: data the host put there" "$(md5sum </dev/vdb | cut -d ' ' -f 1)" "$(option sum)"
 	check "vdb: refuses writes" write_readonly
 	check "vda: data is there after dropping caches" written vda 0 8
