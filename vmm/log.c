@@ -63,9 +63,9 @@ static bool is_held(void)
 }
 
 /*
- * Stderr should be a file that does not wait (vmm/cli/stream.h). Where it is not, POLLOUT is all there is to
- * go by, and no promise: a terminal's last place takes a letter and no end of line, and another thread may
- * be faster.
+ * Stderr should be a file that does not wait (vmm/cli/stream.h). Where it is not, POLLOUT is all
+ * there is to go by, and no promise: a terminal's last place takes a letter and no end of line, and
+ * another thread may be faster.
  */
 static ssize_t write_some(const char *text, size_t len, int wait_ms)
 {

@@ -109,7 +109,8 @@ static void the_limit_holds(void **state)
 	end_idle(j);
 }
 
-/* What is under way goes on when it is slowed down to days, and one more has the credit of a new limit. */
+/* What is under way goes on when it is slowed down to days, and one more has the credit of a new
+ * limit. */
 static void another_speed_holds_at_once(void **state)
 {
 	struct rig *rig = rig_new((struct rig_config){ 0 });

@@ -30,6 +30,8 @@ static struct blk_dataplane *map_dataplane(unsigned slots)
 		  -1, 0);
 	if (dp == MAP_FAILED)
 		return NULL;
+	/* A huge page would touch 2 MiB of it at once. Kernels without them refuse the call. */
+	madvise(dp, size, MADV_NOHUGEPAGE);
 	dp->mapped = size;
 	dp->slots = slots;
 	dp->spill = (struct iovec *)((uint8_t *)dp + fixed);

@@ -142,9 +142,9 @@ void blk_limits_move(struct blk_limits *limits, const struct block_backend *be);
 #define BLK_START -1
 
 /*
- * Fills `req` (all but iocb, queue, taken_ns, since_ns, durable, silent, alone, next, spill, group) from `chain`. BLK_START: it is well
- * formed and must be executed. Otherwise it ends here, with the status returned: refused
- * (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
+ * Fills `req` (all but iocb, queue, taken_ns, since_ns, durable, silent, alone, next, spill, group)
+ * from `chain`. BLK_START: it is well formed and must be executed. Otherwise it ends here, with the
+ * status returned: refused (VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP), or done (VIRTIO_BLK_S_OK).
  */
 int blk_request_parse(struct blk_request *req, const struct desc_chain *chain,
 		      const struct blk_limits *limits);

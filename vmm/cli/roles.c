@@ -120,7 +120,7 @@ const struct role_rule role_rules[] = {
 	CALL("sendto", S, ANY, "asks the broker"),
 	CALL("recvmsg", S, ANY, "the broker's answers"),
 	CALL("newfstatat", S, ANY, "an image's size and kind"),
-	CALL("madvise", S, ARG(2, MADV_NOHUGEPAGE), "an overlay's maps"),
+	CALL("madvise", S, ARG(2, MADV_NOHUGEPAGE), "maps that are touched in part"),
 	CALL("statx", S, ANY, "what direct I/O wants; whether a target's file still has a name"),
 	CALL("fcntl", S, ARG(1, F_OFD_SETLK), "an image's lock"),
 	CALL("fcntl", S, ARG(1, F_OFD_GETLK), "an image's lock"),
