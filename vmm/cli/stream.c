@@ -2,9 +2,9 @@
 /*
  * Makes a standard stream one that does not wait.
  *
- * To ask before writing is not enough. POLLOUT of a terminal says that there is some room, not that a line
- * fits with the two places for its end: write(2) then sleeps until somebody reads. It sleeps as well behind
- * another thread that writes to the same terminal and waits. Main thread.
+ * To ask before writing is not enough. POLLOUT of a terminal says that there is some room, not that
+ * a line fits with the two places for its end: write(2) then sleeps until somebody reads. It sleeps as
+ * well behind another thread that writes to the same terminal and waits. Main thread.
  */
 #include "vmm/cli/stream.h"
 
@@ -33,13 +33,14 @@ static bool is_same(int own, int fd)
 /* Its path may be out of reach, in a chroot for one; a link of /proc leads to the file itself. */
 void stream_make_own(int fd)
 {
+	const int flags = fcntl(fd, F_GETFL);
 	char path[32];
 	int own;
 
-	if (!may_stand_still(fd))
+	if (flags < 0 || !may_stand_still(fd))
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	own = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (own < 0)
 		return;
 	if (is_same(own, fd))
