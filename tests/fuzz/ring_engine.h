@@ -277,7 +277,8 @@ static inline void engine_refuse(const struct iocb *iocb)
 {
 	const struct blk_request *req = iocb->data;
 
-	if (engine.submit_error != -EAGAIN && iocb->aio_lio_opcode != IO_CMD_POLL && !req->next)
+	if (engine.submit_error != -EAGAIN && engine.submit_error != -EINTR &&
+	    iocb->aio_lio_opcode != IO_CMD_POLL && !req->next)
 		flight_of(req->queue, req->head)->failed = true;
 }
 

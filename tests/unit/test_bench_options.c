@@ -91,6 +91,7 @@ static void what_is_only_read_is_opened_read_only(void **state)
 		{ "--disk d --rw randwrite", false },
 		{ "--disk d --rw randrw", false },
 		{ "--disk d,readonly --rw write", true },
+		{ "--disk d,overlay=temp", false },
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

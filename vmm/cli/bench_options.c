@@ -149,11 +149,11 @@ static int check_together(struct bench_options *opt, struct error *err)
 	return run_check_mmio_isr(run, err);
 }
 
-/* What is only read stays as it is, whatever goes wrong. */
+/* What is only read stays as it is, whatever goes wrong; under an overlay it does anyway. */
 static void protect_disks(struct bench_options *opt)
 {
 	for (unsigned i = 0; strstr(opt->rw, "read") && i < opt->run.ndisks; i++)
-		opt->run.disk[i].readonly = true;
+		opt->run.disk[i].readonly = !opt->run.disk[i].overlay;
 }
 
 int bench_options_parse(int argc, char **argv, struct bench_options *opt, struct error *err)
