@@ -281,12 +281,8 @@ test-tsan: build-tsan
 test-faults: build-tests
 	@tests/run FULL=1 -t 43200 $(faults)
 
-# Guests have the machine to themselves, but for emulated ones: these have one core, and nobody minds
-# how long it takes.
-labs := -j $(if $(wildcard /dev/kvm),1,2)
-
-# Limits by the clock: nobody else takes the CPU from them.
-timed := %/test_throttle_rate
+# Where guests run in an emulated machine it has one core and nobody minds how long it takes.
+labs := $(if $(wildcard /dev/kvm),,-j 2)
 
 # Hours of what `make test` does for a minute.
 ends := tests/durability/ends tests/durability/powercut
@@ -306,10 +302,9 @@ test:
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 	@$(MAKE) build-tsan
-	@tests/run -j 2 -t 120 tests/run-selftest tests/bench/selftest \
-		$(filter-out $(timed),$(tests)) $(replays) -t 300 $(filter-out $(timed),$(asan) $(tsan)) \
-		-t 1200 scripts/lint tests/model/run \
-		-j 1 $(filter $(timed),$(tests) $(asan) $(tsan)) tests/lockfree/run tests/control/run \
+	@tests/run -t 120 tests/run-selftest tests/bench/selftest $(tests) $(replays) \
+		-t 300 $(asan) $(tsan) \
+		-t 1200 scripts/lint tests/lockfree/run tests/model/run tests/control/run \
 		-t 3600 $(labs) tests/lab/with-kvm tests/linux/run tests/cli/run tests/soak/run \
 		tests/sandbox/run $(faults) tests/guest/hostile $(ends) tests/demo tests/bench/real \
 		$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile

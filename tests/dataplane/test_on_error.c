@@ -435,14 +435,16 @@ static void send_on_error(struct rig *rig, enum disk_on_error on_error)
 static void the_policy_can_be_changed(void **state)
 {
 	struct rig *rig = new_rig(false, DISK_ON_ERROR_REPORT);
+	const _Atomic int *stopped = &blk_dataplane_stats(rig->dp)->stopped;
 	struct rig_req w = rig_req(rig, 4096);
 
 	fault.blocking = EIO;
 	assert_int_equal(rig_do(rig, &w, VIRTIO_BLK_T_OUT, 8, 4096), VIRTIO_BLK_S_IOERR);
 	send_on_error(rig, DISK_ON_ERROR_STOP);
 	queue(rig, &w, VIRTIO_BLK_T_OUT, 8, 1);
-	usleep(20000);
-	assert_int_equal(atomic_load(&blk_dataplane_stats(rig->dp)->stopped), EIO);
+	for (unsigned i = 0; i < RIG_WAIT_MS && !atomic_load(stopped); i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(stopped), EIO);
 	/* Who is stopped stays so until resumed; then the guest is told. */
 	send_on_error(rig, DISK_ON_ERROR_REPORT);
 	assert_nothing_ends(rig);

@@ -77,7 +77,8 @@ static void who_asks_for_what_is_or_is_under_way_is_told(void **state)
 	assert_string_equal(pausing_state_name(p), "resuming");
 	assert_int_equal(pausing_resume(p, answer, &a), -EBUSY);
 	assert_int_equal(pausing_pause(p, answer, &a), -EBUSY);
-	serve(r, 50, NULL);
+	for (unsigned i = 0; i < RIG_WAIT_MS && p->state != PAUSING_RUNS; i++)
+		serve(r, 1, NULL);
 	assert_string_equal(pausing_state_name(p), "running");
 	assert_false(a.there);
 	vm_rig_free(r);
@@ -94,9 +95,11 @@ static void a_pause_waits_for_storage_until_it_is_taken_back(void **state)
 	hold_io(true);
 	serve(r, 20, NULL);
 	assert_int_equal(pausing_pause(&r->m.pausing, answer, &paused), 0);
+	for (unsigned i = 0; i < RIG_WAIT_MS && !vm_paused(&r->m.vm); i++)
+		serve(r, 1, NULL);
+	assert_true(vm_paused(&r->m.vm));
 	assert_false(serve(r, 50, &paused.there));
 	assert_string_equal(pausing_state_name(&r->m.pausing), "pausing");
-	assert_true(vm_paused(&r->m.vm));
 	assert_int_equal(pausing_resume(&r->m.pausing, answer, &resumed), 0);
 	assert_int_equal(paused.result, -ECANCELED);
 	assert_false(vm_paused(&r->m.vm));
