@@ -51,4 +51,11 @@ int block_backend_open_by(struct block_backend *be, const struct disk_config *co
 			  const struct blk_opener *by, struct error *err);
 void block_backend_close(const struct block_backend *be);
 
+/* Are both the same file? */
+static inline bool block_backend_is_same(const struct block_backend *a,
+					 const struct block_backend *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
 #endif

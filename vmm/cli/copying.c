@@ -203,11 +203,6 @@ static int prepare_job(struct copying *c, struct error *err)
 	return create_job(c, err);
 }
 
-static bool is_same(const struct block_backend *a, const struct block_backend *b)
-{
-	return a->dev == b->dev && a->ino == b->ino;
-}
-
 /* Its lock has told already, but where there are none to be had. */
 static int check_target(const struct copying *c, struct error *err)
 {
@@ -216,8 +211,9 @@ static int check_target(const struct copying *c, struct error *err)
 	for (unsigned i = 0; i < m->ndisks; i++) {
 		const struct copying *other = &m->disk[i]->copying;
 
-		if (is_same(c->be, &m->disk[i]->blk.backend) ||
-		    (other != c && other->be && !other->opening && is_same(c->be, other->be)))
+		if (block_backend_is_same(c->be, &m->disk[i]->blk.backend) ||
+		    (other != c && other->be && !other->opening &&
+		     block_backend_is_same(c->be, other->be)))
 			return error_setx(err, EBUSY, "disk %s: target '%s': disk %s uses it",
 					  copying_disk(c), c->target, copying_disk(other));
 	}
@@ -354,9 +350,11 @@ static void asked_to_complete(void *opaque, int result)
 	struct error err;
 
 	c->calls--;
+	/* The job's end says more. */
 	if (!result || result == -ENOENT || c->phase != COPYING_RUNS)
-		return;	       /* the job's end says more */
-	if (result == -EINVAL) /* what its target still has may keep it for long */
+		return;
+	/* What its target still has may keep it for long. */
+	if (result == -EINVAL)
 		result = error_setx(&err, EALREADY,
 				    "disk %s: the mirror has failed or was cancelled, and ends",
 				    copying_disk(c));

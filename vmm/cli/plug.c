@@ -41,8 +41,9 @@ static const struct hotplug_ops ops = { .ejected = ejected };
 
 /* ---- out ---- */
 
-static void gone(struct machine_disk *disk)
+static void gone(void *opaque)
 {
+	struct machine_disk *disk = opaque;
 	struct plug *plug = disk->exit.plug;
 	const struct plug_waiter waiter = disk->exit.waiter;
 
@@ -51,11 +52,6 @@ static void gone(struct machine_disk *disk)
 	kept_update(plug->machine);
 	if (waiter.removed)
 		waiter.removed(waiter.opaque);
-}
-
-static void image_closed(void *opaque)
-{
-	gone(opaque);
 }
 
 static bool has_drained(struct machine_disk *disk)
@@ -76,7 +72,7 @@ static void look(void *opaque)
 		return;
 	}
 	virtio_blk_give_image(&disk->blk, &image);
-	closing_start(out->plug->loop, &image, image_closed, disk);
+	closing_start(out->plug->loop, &image, gone, disk);
 }
 
 /* Nobody but main sends its thread anything any more. */
@@ -189,7 +185,7 @@ static int check_image(const struct plug *plug, const struct plug_entry *in, str
 	for (unsigned i = 0; i < m->ndisks && (!in->ret || in->ret == -EAGAIN); i++) {
 		const struct block_backend *be = &m->disk[i]->blk.backend;
 
-		if (be->dev == in->be.dev && be->ino == in->be.ino &&
+		if (block_backend_is_same(be, &in->be) &&
 		    (writes(m->disk[i]->config) || writes(&in->config)))
 			return error_setx(err, EBUSY,
 					  "disk '%s': the same image as disk '%s'; only disks that "
