@@ -133,7 +133,6 @@ struct job {
 	bool zero;
 	struct block_backend be; /* the target */
 	struct blk_job *job;
-	int notify_fd;
 };
 
 static inline void job_target(struct job *j)
@@ -177,9 +176,8 @@ static inline void job_create(struct job *j, enum blk_copy_mode mode, uint64_t s
 	};
 	struct error err;
 
-	j->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	config.target = &j->be;
-	config.notify_fd = j->notify_fd;
+	config.notify_fd = j->rig->job_fd;
 	if (blk_job_create(&j->job, &config, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(j->job->hold_max_ns, BLK_JOB_HOLD_MAX_NS);
@@ -261,13 +259,13 @@ static inline void do_range(struct rig *rig, const struct rig_req *r, uint32_t t
 /* Waits until it is in `state`, or in one after it. */
 static inline enum blk_job_state job_wait(struct job *j, enum blk_job_state state)
 {
-	struct pollfd pfd = { .fd = j->notify_fd, .events = POLLIN };
+	struct pollfd pfd = { .fd = j->rig->job_fd, .events = POLLIN };
 	uint64_t count;
 
 	while (blk_job_state(j->job) < state) {
 		if (poll(&pfd, 1, RIG_WAIT_MS) <= 0)
 			fail_msg("state %d, not %d", blk_job_state(j->job), state);
-		if (read(j->notify_fd, &count, sizeof(count)) < 0)
+		if (read(j->rig->job_fd, &count, sizeof(count)) < 0)
 			fail_msg("eventfd");
 	}
 	return blk_job_state(j->job);
@@ -288,7 +286,6 @@ static inline void job_free(struct job *j)
 	memset(&host, 0, sizeof(host));
 	blk_job_destroy(j->job);
 	block_backend_close(&j->be);
-	close(j->notify_fd);
 	if (!j->keep)
 		unlink(j->path);
 	free(j);

@@ -71,6 +71,7 @@ struct rig {
 	int irq_fd[RIG_QUEUES];
 	int config_fd;
 	int event_fd;		 /* on-error= has stopped it */
+	int job_fd;		 /* of all its jobs, told until the thread has ended */
 	_Atomic uint32_t status; /* NEEDS_RESET */
 	struct throttle_buckets buckets;
 	struct blk_dataplane *dp;
@@ -137,6 +138,7 @@ static inline void rig_guest(struct rig *rig)
 	}
 	rig->config_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	rig->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	rig->job_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
 static inline int rig_create_dataplane(struct rig *rig, struct error *err)
@@ -217,6 +219,7 @@ static inline void rig_free(struct rig *rig)
 	}
 	close(rig->config_fd);
 	close(rig->event_fd);
+	close(rig->job_fd);
 	fake_guest_free(&rig->guest);
 	if (!rig->config.image)
 		unlink(rig->path);
