@@ -18,6 +18,7 @@
 #include "loader/kernel.h"
 #include "tests/fuzz/bytes.h"
 #include "tests/fuzz/target.h"
+#include "tests/unit/guarded_map.h"
 #include "vmm/x86/layout.h"
 
 const char fuzz_target[] = "kernel";
@@ -51,12 +52,10 @@ static struct {
 
 static uint8_t *map_guarded(uint64_t size)
 {
-	uint8_t *p = mmap(NULL, size + 2 * GUARD, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *p = guarded_map(size, GUARD);
 
-	fuzz_check(p != MAP_FAILED, "no memory for a guest");
-	fuzz_check(!mprotect(p + GUARD, size, PROT_READ | PROT_WRITE), "mprotect");
-	return p + GUARD;
+	fuzz_check(p, "no memory for a guest");
+	return p;
 }
 
 static int make_file(char path[32])

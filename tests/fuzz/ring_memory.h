@@ -7,9 +7,9 @@
 #define MVMM_TESTS_FUZZ_RING_MEMORY_H
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "tests/fuzz/target.h"
+#include "tests/unit/guarded_map.h"
 #include "vmm/memory.h"
 
 #define LOW_SIZE  0x8000ULL
@@ -25,12 +25,10 @@ static struct {
 
 static inline uint8_t *map_slot(uint64_t size)
 {
-	uint8_t *p = mmap(NULL, size + 2 * GUARD, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *p = guarded_map(size, GUARD);
 
-	fuzz_check(p != MAP_FAILED, "no memory for a guest");
-	fuzz_check(!mprotect(p + GUARD, size, PROT_READ | PROT_WRITE), "mprotect");
-	return p + GUARD;
+	fuzz_check(p, "no memory for a guest");
+	return p;
 }
 
 /* All zero. */

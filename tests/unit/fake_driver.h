@@ -29,8 +29,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "tests/unit/guarded_map.h"
 #include "virtio/barrier.h"
 #include "virtio/virtqueue.h"
 #include "vmm/memory.h"
@@ -53,23 +53,14 @@ static inline void fake_die(const char *what)
 	abort();
 }
 
-/* Zeroed by the kernel, as a guest's is, between two pages that nobody may touch. */
-static inline uint8_t *fake_ram(uint64_t size)
-{
-	uint8_t *map =
-		mmap(NULL, size + 2 * FAKE_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (map == MAP_FAILED || mprotect(map + FAKE_GUARD, size, PROT_READ | PROT_WRITE))
-		fake_die("out of memory");
-	return map + FAKE_GUARD;
-}
-
-/* RAM of `size` bytes at `base`, both page multiples. The first page is never handed out:
+/* RAM of `size` bytes at `base`, both page multiples, zeroed. The first page is never handed out:
  * ring address 0 means "not set". */
 static inline void fake_guest_init(struct fake_guest *g, gpa_t base, uint64_t size)
 {
 	memset(g, 0, sizeof(*g));
-	g->ram = fake_ram(size);
+	g->ram = guarded_map(size, FAKE_GUARD);
+	if (!g->ram)
+		fake_die("out of memory");
 	g->base = base;
 	g->size = size;
 	g->next = base + 4096;
@@ -79,7 +70,7 @@ static inline void fake_guest_init(struct fake_guest *g, gpa_t base, uint64_t si
 
 static inline void fake_guest_free(struct fake_guest *g)
 {
-	munmap(g->ram - FAKE_GUARD, g->size + 2 * FAKE_GUARD);
+	guarded_unmap(g->ram, g->size, FAKE_GUARD);
 	memset(g, 0, sizeof(*g));
 }
 

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "loader/kernel.h"
+#include "tests/unit/guarded_map.h"
 #include "vmm/error.h"
 #include "vmm/memory.h"
 
@@ -27,14 +28,12 @@
 
 #define GUARD (64 * KIB)
 
-static inline void *guarded_map(uint64_t size)
+static inline void guest_add(struct guest_memory *mem, gpa_t gpa, uint64_t size)
 {
-	uint8_t *p = mmap(NULL, size + 2 * GUARD, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *ram = guarded_map(size, GUARD);
 
-	assert_ptr_not_equal(p, MAP_FAILED);
-	assert_int_equal(mprotect(p + GUARD, size, PROT_READ | PROT_WRITE), 0);
-	return p + GUARD;
+	assert_non_null(ram);
+	assert_int_equal(guest_memory_add(mem, gpa, size, ram), 0);
 }
 
 /* `high` bytes above 4 GiB may be 0. */
@@ -42,16 +41,16 @@ static inline struct guest_memory guest_alloc(uint64_t low, uint64_t high)
 {
 	struct guest_memory mem = { 0 };
 
-	assert_int_equal(guest_memory_add(&mem, 0, low, guarded_map(low)), 0);
+	guest_add(&mem, 0, low);
 	if (high)
-		assert_int_equal(guest_memory_add(&mem, 4 * GIB, high, guarded_map(high)), 0);
+		guest_add(&mem, 4 * GIB, high);
 	return mem;
 }
 
 static inline void guest_free(struct guest_memory *mem)
 {
 	for (unsigned i = 0; i < mem->nslots; i++)
-		munmap(mem->slot[i].hva - GUARD, mem->slot[i].size + 2 * GUARD);
+		guarded_unmap(mem->slot[i].hva, mem->slot[i].size, GUARD);
 }
 
 static inline void *guest_at(const struct guest_memory *mem, gpa_t gpa, uint64_t len)
