@@ -3,6 +3,7 @@
 #   make              build/mvmm                 V=1 shows the commands
 #   make demo         boots Debian's own kernel with a disk
 #   make test         everything CI runs
+#   make test-guests  guests, also those that take long where there is no /dev/kvm
 #   make lint fuzz soak bench install     make test-asan test-tsan
 #   STATIC=1          a static binary
 #   SANITIZE=address,undefined | thread          in a build folder of its own
@@ -240,10 +241,10 @@ $(inject): tests/faults/inject.c
 # Everything below installs what it needs (as root) or says what is missing.
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
-# Judges rates by the clock: alone, and as fast as it is.
-clock  := $(BUILD)/tests/dataplane/test_throttle_rate
-asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(filter-out $(clock),$(tests)) $(replays))
-tsan   := $(patsubst $(BUILD)/%,build/san-thread/%,$(filter-out $(clock),$(tests)))
+asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests) $(replays))
+tsan   := $(patsubst $(BUILD)/%,build/san-thread/%,$(tests))
+# Judges rates by the clock, so it runs alone.
+clock  := %/test_throttle_rate
 # Guests under ASan only: TSan cannot see what a guest orders by its own instructions.
 asan_mvmm := MVMM=$(CURDIR)/build/san-address-undefined/mvmm
 
@@ -295,25 +296,27 @@ kvm    := $(wildcard /dev/kvm)
 # Such a machine has one core, and nobody minds how long it takes.
 labs   := $(if $(kvm),-j 1,-j 2)
 
-.PHONY: build-all test test-guests soak
-build-all:
+.PHONY: build-guests test test-guests soak
+build-guests:
 	@$(MAKE) build-tests
 	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 
-test: build-all
+test: build-guests
 	@$(MAKE) build-tsan
-	@tests/run -t 300 $(clock) tests/run-selftest -j 2 $(tsan) $(asan) \
-		$(filter-out $(clock),$(tests)) $(replays) tests/bench/selftest \
+	@tests/run -t 120 $(filter $(clock),$(tests)) \
+		-t 300 $(filter $(clock),$(asan) $(tsan)) \
+		-t 120 tests/run-selftest -j 2 tests/bench/selftest $(filter-out $(clock),$(tests)) $(replays) \
+		-t 300 $(filter-out $(clock),$(asan) $(tsan)) \
 		-t 1200 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
 		-t 3600 $(labs) QUICK=1 $(guests) \
 		$(if $(kvm),,-s "takes long without /dev/kvm: make test-guests") $(rest)
 
-test-guests: build-all
+test-guests: build-guests
 	@tests/run -t 3600 $(labs) $(guests) $(rest)
 
 # Hours of what these do for a minute.
-soak: build-all
+soak: build-guests
 	@$(MAKE) build-tsan
 	@tests/run -t 86400 LONG=1 FULL=1 tests/model/run tests/soak/sanitized \
 		$(filter %/test_hostile,$(asan)) $(labs) tests/soak/run tests/soak/plug \
