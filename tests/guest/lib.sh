@@ -11,7 +11,7 @@ mvmm=${MVMM:-$root/build/mvmm}
 payloads=${PAYLOADS:-$root/build/tests/guest}
 kvm=/dev/kvm
 limit=90 # seconds a guest may take, also on a busy host
-[ -z "${SLOW:-}" ] || limit=1000
+[ -z "${SLOW:-}" ] || limit=300
 
 skip_all() {
 	echo "1..0 # SKIP $1"

@@ -11,11 +11,16 @@ ctl() {
 	"$mvmm" ctl m/ctl "$@" >said 2>&1 || problem "ctl $*: $(cat said)"
 }
 
-# obey COMMAND ...: with the words of each of the guest's lines `# ask`, until it has ended
+# obey COMMAND ...: with the words of each of the guest's lines `# ask`, until it has ended, or one could
+# not be done. A line that ends in a full stop is whole: the console hands on what there is of it.
 obey() {
 	asked=0
 	while kill -0 "$(cat m/timeout)" 2>/dev/null; do
-		wish=$(sed -n 's/\r$//; s/^# ask \(.*[0-9]\)$/\1/p' m/out | sed -n "$((asked + 1))p")
+		if [ -n "$problem" ]; then
+			kill "$(cat m/timeout)"
+			return
+		fi
+		wish=$(sed -n 's/\r$//; s/^# ask \(.*\)\.$/\1/p' m/out | sed -n "$((asked + 1))p")
 		if [ -z "$wish" ]; then
 			sleep 0.05
 			continue

@@ -21,7 +21,7 @@ machine() {
 	mkfifo "$folder/in"
 	: >"$folder/out"
 	# Open for writing as well, it has no end before its time.
-	timeout -k 5 $((20 * limit)) "$mvmm" run --kernel "$payloads/payload.elf" \
+	timeout -k 5 $((3 * limit)) "$mvmm" run --kernel "$payloads/payload.elf" \
 		--no-default-append --append "$append" --debug-exit --control "$folder/ctl" "$@" \
 		0<>"$folder/in" >"$folder/out" 2>"$folder/err" &
 	echo $! >"$folder/timeout"

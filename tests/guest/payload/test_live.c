@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the host changes while the guest works: limits, sizes, what becomes of errors. Lines `# ask ...`
- * say what the guest wants next, and a line of the host's says that it is so; see ../live.sh.
+ * What the host changes while the guest works: limits, sizes, what becomes of errors. Lines `# ask
+ * WISH.` say what the guest wants next, and a line of the host's says that it is so; see ../live.sh.
  */
 #include <linux/virtio_mmio.h>
 
@@ -67,9 +67,9 @@ static uint64_t bytes_per_io; /* 0: limits are in I/Os */
 static bool ask_limit(struct workload *w, uint64_t iops)
 {
 	if (bytes_per_io)
-		note("ask limit bps=%lu", iops * bytes_per_io);
+		note("ask limit bps=%lu.", iops * bytes_per_io);
 	else
-		note("ask limit iops=%lu", iops);
+		note("ask limit iops=%lu.", iops);
 	while (!host_has_said())
 		if (!go_on(w, 1))
 			return false;
@@ -232,7 +232,7 @@ static void one_size(struct workload *w, uint64_t want)
 	const uint32_t before = irq_seen(&dev->config_vector, 1);
 	bool changed;
 
-	note("ask size %lu", want * SECTOR);
+	note("ask size %lu.", want * SECTOR);
 	do {
 		changed = config_changed(dev, before);
 	} while (!changed && go_on(w, 1));
