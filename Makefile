@@ -5,26 +5,26 @@
 #   make test         everything CI runs
 #   make test-guests  guests, also those that take long where there is no /dev/kvm
 #   make lint fuzz soak bench install     make test-asan test-tsan
-#   STATIC=1          a static binary
+#   make static       build/static/mvmm, which needs no library where it runs
 #   SANITIZE=address,undefined | thread          in a build folder of its own
 #   WERROR=1          warnings are errors
 
 ARCH   ?= $(shell uname -m | sed -e s/x86_64/x86/ -e s/aarch64/arm64/)
 CC     ?= cc
-CFLAGS ?= -O2 -g
+CFLAGS ?= $(if $(SANITIZE),-Og -g1,-O2 -g)
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 
 san    := $(subst $(comma),-,$(SANITIZE))
 comma  := ,
-BUILD  ?= build$(if $(SANITIZE),/san-$(subst $(comma),-,$(SANITIZE)))$(if $(STATIC),/static)
+BUILD  ?= build$(if $(SANITIZE),/san-$(subst $(comma),-,$(SANITIZE)))
 
 all_cflags := -std=gnu11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wpointer-arith -Wvla -Wno-unused-parameter -fno-strict-aliasing -fno-common \
 	-D_GNU_SOURCE -DMVMM_VERSION='"$(VERSION)"' -I. -MMD -MP -pthread \
 	$(if $(WERROR),-Werror) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
 	$(CFLAGS)
-all_ldflags := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(STATIC),-static) $(LDFLAGS)
+all_ldflags := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 # Those of the control socket come as archives, whatever else is shared: the start of a VM without one
 # loads, relocates and touches nothing of them (tests/control/run).
 libs   := -laio -l:libhttp_parser.a -l:libjansson.a
@@ -47,10 +47,13 @@ Q := @
 say = @printf '  %-7s %s\n'
 endif
 
-.PHONY: all
+.PHONY: all static
 all: $(BUILD)/mvmm
+static: $(BUILD)/static/mvmm
 
-$(BUILD)/mvmm: $(BUILD)/vmm/cli/main.o $(BUILD)/libmvmm.a
+$(BUILD)/static/mvmm: private all_ldflags += -static
+$(BUILD)/mvmm $(BUILD)/static/mvmm: $(BUILD)/vmm/cli/main.o $(BUILD)/libmvmm.a
+	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(libs)
 
@@ -220,10 +223,11 @@ dur    := $(BUILD)/tests/durability
 .PHONY: durability
 durability: $(dur)/records $(dur)/mvmm-nosync
 
+$(dur)/records $(dur)/mvmm-nosync: private all_ldflags += -static
 $(dur)/records: tests/durability/records.c
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(all_cflags) -MF $@.d -static -o $@ $<
+	$(Q)$(CC) $(all_cflags) -MF $@.d $(all_ldflags) -o $@ $<
 
 $(dur)/mvmm-nosync: $(BUILD)/vmm/cli/main.o $(dur)/nosync.o $(BUILD)/libmvmm.a
 	$(say) LD $@
@@ -268,7 +272,7 @@ format:
 build-tests:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 all unit dataplane sandbox control payload replays races $(inject) \
-		$(bench_tools)
+		$(bench_tools) static durability
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
@@ -299,7 +303,6 @@ labs   := $(if $(kvm),-j 1,-j 2)
 .PHONY: build-guests test test-guests soak
 build-guests:
 	@$(MAKE) build-tests
-	@$(MAKE) $(jobs) WERROR=1 STATIC=1 all durability
 	@$(MAKE) build-asan
 
 test: build-guests
