@@ -119,8 +119,10 @@ void virtio_dev_set_driver_features(struct virtio_dev *dev, uint32_t select, uin
 
 static void reset_device(struct virtio_dev *dev)
 {
-	if (dev->started)
-		dev->ops->reset(dev);
+	/* A status of 0 would give the driver its memory back, on a page that another vCPU reads without
+	 * an exit. */
+	if (dev->started && dev->ops->reset(dev))
+		return;
 	if (dev->ops->config_reset)
 		dev->ops->config_reset(dev);
 	/* Nothing of the device runs any more: what it left behind is forgotten, not raced. */
@@ -199,8 +201,8 @@ void virtio_dev_stop(struct virtio_dev *dev)
 {
 	pthread_mutex_lock(&dev->lock);
 	if (dev->started && !may_run(dev)) {
-		dev->ops->reset(dev);
-		dev->started = false;
+		if (!dev->ops->reset(dev))
+			dev->started = false;
 		atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
 		log_guest(&dev->log, "%s: bus mastering switched off: stopped until a reset",
 			  dev->name);

@@ -35,9 +35,10 @@ struct virtio_dev_ops {
 	int (*start)(struct virtio_dev *dev);
 	/*
 	 * Stop, and return only when nothing of this device touches guest memory any more and no
-	 * interrupt of it can come. Called for a started device only. Under the lock.
+	 * interrupt of it can come: 0. -ECANCELED: the VM ends first, and the device still runs.
+	 * Called for a started device only. Under the lock.
 	 */
-	void (*reset)(struct virtio_dev *dev);
+	int (*reset)(struct virtio_dev *dev);
 	/* The driver wrote [off, off + len), all inside config_len; `data` is what it wrote. The
 	 * device stores what it accepts into dev->config. NULL: read-only. Under the lock. */
 	void (*config_write)(struct virtio_dev *dev, unsigned off, const void *data, unsigned len);

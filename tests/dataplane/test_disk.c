@@ -223,6 +223,8 @@ static void a_reset_waits_and_the_end_of_the_vm_does_not(void **state)
 	wait_held(1);
 	rig_ring(disk->stop_fd);
 	virtio_dev_set_status(&disk->blk.dev, 0); /* would hang without stop_fd */
+	/* Another vCPU that has not stopped yet must not take its buffers for its own. */
+	assert_int_not_equal(virtio_dev_get_status(&disk->blk.dev), 0);
 	assert_int_equal(virtio_blk_shutdown(&disk->blk, 20), -ETIMEDOUT);
 	release_held();
 	disk_free(disk);

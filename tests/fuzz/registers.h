@@ -84,12 +84,13 @@ static int plain_start(struct virtio_dev *dev)
 	return 0;
 }
 
-static void plain_reset(struct virtio_dev *dev)
+static int plain_reset(struct virtio_dev *dev)
 {
 	struct plain_dev *d = dev->opaque;
 
 	fuzz_check(d->running, "a device is reset that does not run");
 	d->running = false;
+	return 0;
 }
 
 static void plain_config_write(struct virtio_dev *dev, unsigned off, const void *data, unsigned len)

@@ -181,7 +181,7 @@ static void H21_many_resets_leave_nothing_behind(void **state)
 }
 
 /* A vCPU that reads the status while another one resets waits, or sees the old one: never 0. */
-static void slow_reset(struct virtio_dev *dev)
+static int slow_reset(struct virtio_dev *dev)
 {
 	struct rig *rig = dev->opaque;
 	char c;
@@ -189,6 +189,7 @@ static void slow_reset(struct virtio_dev *dev)
 	assert_int_equal(write(rig->pipe[1], "r", 1), 1);
 	usleep(20000);
 	assert_int_equal(read(rig->pipe[0], &c, 1), 1);
+	return 0;
 }
 
 static const struct virtio_dev_ops slow_ops = { rig_start, slow_reset, NULL, NULL };

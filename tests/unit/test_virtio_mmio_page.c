@@ -180,9 +180,9 @@ static void vcpus_that_race_for_a_selector_leave_a_true_page(void **state)
 	pthread_mutex_unlock(&rig->dev.lock);
 	pthread_join(first, NULL);
 	pthread_join(second, NULL);
-	assert_int_equal(rig->mmio.queue_sel, 99);
-	assert_int_equal(rd(rig, VIRTIO_MMIO_QUEUE_READY), 0);
-	assert_int_equal(rd(rig, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+	/* Whoever was the last, on a busy host either. */
+	assert_int_equal(rd(rig, VIRTIO_MMIO_QUEUE_READY), rig->mmio.queue_sel == 0);
+	assert_int_equal(rd(rig, VIRTIO_MMIO_QUEUE_NUM_MAX) != 0, rig->mmio.queue_sel == 0);
 	rig_free(rig);
 }
 

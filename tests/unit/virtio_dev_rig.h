@@ -45,12 +45,13 @@ static inline int rig_start(struct virtio_dev *dev)
 	return rig->start_error;
 }
 
-static inline void rig_reset(struct virtio_dev *dev)
+static inline int rig_reset(struct virtio_dev *dev)
 {
 	struct rig *rig = dev->opaque;
 
 	rig->resets++;
 	rig->status_in_reset = (uint8_t)atomic_load(dev->status);
+	return 0;
 }
 
 /* Byte 4 is writable, the rest is not. */

@@ -39,9 +39,10 @@ static inline int rig_start(struct virtio_dev *dev)
 	return 0;
 }
 
-static inline void rig_reset(struct virtio_dev *dev)
+static inline int rig_reset(struct virtio_dev *dev)
 {
 	((struct rig *)dev->opaque)->resets++;
+	return 0;
 }
 
 static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, write_config, NULL };

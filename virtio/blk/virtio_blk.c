@@ -131,15 +131,16 @@ static int blk_start(struct virtio_dev *dev)
 
 /*
  * The host kernel may be writing to guest pages until the last request has ended, so the guest's
- * write to the status register returns only then. Only the end of the VM cuts that short: then no
- * vCPU runs any more, and virtio_blk_shutdown() does the waiting.
+ * write to the status register returns only then. Only the end of the VM cuts that short: this vCPU
+ * runs no more, and virtio_blk_shutdown() does the waiting. A thread that has quit has drained.
  */
-static void blk_reset(struct virtio_dev *dev)
+static int blk_reset(struct virtio_dev *dev)
 {
 	const struct blk_command cmd = { .type = BLK_CMD_RESET };
 	struct virtio_blk *blk = dev->opaque;
+	const int err = blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
 
-	blk_dataplane_send(blk->dataplane, &cmd, blk->stop_fd, -1);
+	return err == -ECANCELED ? err : 0;
 }
 
 /* 5.2.5.2: writeback is what a device that has just been reset does. */
