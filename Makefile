@@ -294,7 +294,7 @@ test-faults: build-tests
 guests := tests/linux/run tests/lab/with-kvm tests/cli/run tests/sandbox/run tests/faults/files \
 	tests/demo
 rest   := tests/soak/run $(filter-out tests/faults/files,$(faults)) tests/guest/hostile \
-	tests/durability/ends tests/durability/powercut tests/bench/real \
+	tests/sandbox/systemd tests/durability/ends tests/durability/powercut tests/bench/real \
 	$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 kvm    := $(wildcard /dev/kvm)
 # Such a machine has one core, and nobody minds how long it takes.
