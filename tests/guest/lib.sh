@@ -4,7 +4,8 @@
 # Cases that run a payload guest: how they begin, run and are judged. For `run` and `hostile`.
 #
 # MVMM and PAYLOADS say where the monitor and the guests are (default: build/), TMPDIR where the
-# disk images go. SLOW, if set, says that this machine is emulated.
+# disk images go. SLOW, if set, says that this machine is emulated. QUICK, on such a machine, leaves
+# out what shows no other kind of case, but a transport or a repetition.
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mvmm=${MVMM:-$root/build/mvmm}
@@ -12,6 +13,7 @@ payloads=${PAYLOADS:-$root/build/tests/guest}
 kvm=/dev/kvm
 limit=90 # seconds a guest may take, also on a busy host
 [ -z "${SLOW:-}" ] || limit=300
+quick=${QUICK:+${SLOW:-}}
 
 skip_all() {
 	echo "1..0 # SKIP $1"
@@ -129,11 +131,21 @@ places() {
 	[ "$transport" = pci ] || mmio_disks "$1"
 }
 
+# Sets $ways to the transports of a case: all, or, where it has to be quick, one, each in turn.
+transports="pci mmio mmio-page"
+take_turns() {
+	ways=$transports
+	[ -n "$quick" ] || return 0
+	ways=${transports%% *}
+	transports="${transports#* } $ways"
+}
+
 # disk_case NAME TESTS COMMAND-LINE DISK-OPTIONS [OPTION ...]: tests in one guest with one new disk,
 # once on each transport
 disk_case() {
-	for way in pci mmio mmio-page; do
-		one_disk_case $way "$@"
+	take_turns
+	for way in $ways; do
+		one_disk_case "$way" "$@"
 	done
 }
 

@@ -12,7 +12,7 @@ plugged() {
 	append=$1
 	shift
 	image disk.img
-	timeout -k 5 $((10 * limit + 10 * ${PLUG_ROUNDS:-0})) "$mvmm" run --kernel "$payloads/payload.elf" --no-default-append \
+	timeout -k 5 $((2 * limit + 10 * ${PLUG_ROUNDS:-0})) "$mvmm" run --kernel "$payloads/payload.elf" --no-default-append \
 		--append "$append" --debug-exit --control ctl "$@" --disk disk.img </dev/null >out 2>err &
 	guest=$!
 	i=0
