@@ -323,7 +323,7 @@ soak: build-guests
 	@$(MAKE) build-tsan
 	@tests/run -t 86400 LONG=1 FULL=1 tests/model/run tests/soak/sanitized \
 		$(filter %/test_hostile,$(asan)) $(labs) tests/soak/run tests/soak/plug \
-		tests/soak/hotplug tests/durability/ends tests/durability/powercut \
+		tests/soak/hotplug tests/durability/ends tests/durability/powercut $(faults) \
 		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
 # Every target for TIME seconds, two at a time; what fails is kept in build/fuzz.

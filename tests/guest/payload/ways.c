@@ -227,7 +227,6 @@ static const struct {
 	{ "end-reset", reset_by_power },
 	{ "end-i8042", reset_by_i8042 },
 	{ "end-triple-fault", triple_fault },
-	{ "end-bad-instruction", bad_instruction },
 	{ "end-halt", halt },
 	{ "end-spin", spin },
 	{ "end-idle", idle },
