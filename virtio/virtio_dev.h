@@ -107,9 +107,10 @@ void virtio_dev_set_driver_features(struct virtio_dev *dev, uint32_t select, uin
 uint32_t virtio_dev_get_driver_features(struct virtio_dev *dev, uint32_t select);
 uint8_t virtio_dev_get_status(struct virtio_dev *dev);
 /*
- * 0 resets, synchronously: on return all I/O has drained. Other values follow 3.1.1: bits are never
- * cleared; FEATURES_OK is refused for features not offered or without VERSION_1; DRIVER_OK starts,
- * with any number of ready queues, and is refused before FEATURES_OK and after FAILED.
+ * 0 resets, synchronously: on return all I/O has drained, or the VM ends and the status stays. Other
+ * values follow 3.1.1: bits are never cleared; FEATURES_OK is refused for features not offered or
+ * without VERSION_1; DRIVER_OK starts, with any number of ready queues, and is refused before
+ * FEATURES_OK and after FAILED.
  */
 void virtio_dev_set_status(struct virtio_dev *dev, uint8_t status);
 

@@ -15,8 +15,8 @@ mvmm=$(realpath -m "${MVMM:-build/mvmm}")
 payload=$(realpath -m "${PAYLOADS:-build/tests/guest}")/payload.elf
 inject=$(realpath -m "${INJECT:-build/tests/faults/inject}")
 full=${FULL:-}
-slowness=${SLOW:+10} # times that much of a bound, on an emulated machine
-slowness=${slowness:-1}
+# shellcheck source=../slowness.sh
+. tests/slowness.sh
 patience=$((60 * slowness)) # seconds for a guest
 
 skip_all() {
@@ -140,17 +140,6 @@ finish() {
 	ms=$((($(date +%s%N) - began) / 1000000))
 	kill $killer 2>/dev/null
 	wait $killer 2>/dev/null
-}
-
-# until_true SECONDS COMMAND ...: of a fast machine
-until_true() {
-	tries=$(($1 * slowness * 20))
-	shift
-	until "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.05
-	done
 }
 
 # until_said TEXT: the guest in the background has said so
