@@ -246,8 +246,9 @@ $(inject): tests/faults/inject.c
 jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
 asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests) $(replays))
-tsan   := $(patsubst $(BUILD)/%,build/san-thread/%,$(tests))
-# Judges rates by the clock, so it runs alone.
+# Of those that are built, the programs that can make a thread: others have nothing for TSan to see.
+tsan    = $(patsubst $(BUILD)/%,build/san-thread/%,$(shell nm -ADu $(tests) | sed -n 's/:.* pthread_create.*//p'))
+# Judges rates by the clock and mostly waits for it, so it runs with nothing but itself.
 clock  := %/test_throttle_rate
 # Guests under ASan only: TSan cannot see what a guest orders by its own instructions.
 asan_mvmm := MVMM=$(CURDIR)/build/san-address-undefined/mvmm
@@ -276,9 +277,8 @@ build-tests:
 build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
-build-tsan:
-	@scripts/deps test
-	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread unit dataplane
+build-tsan: build-tests
+	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread $(tsan)
 test-asan: build-asan
 	@tests/run -t 240 $(asan)
 test-tsan: build-tsan
@@ -292,9 +292,9 @@ test-faults: build-tests
 # ten times as slow: `make test` then leaves `rest` to `make test-guests`. Debian's kernels need it on
 # most hosts: QUICK=1 are some of their cases.
 guests := tests/linux/run tests/lab/with-kvm tests/cli/run tests/sandbox/run tests/faults/files \
-	tests/demo
-rest   := tests/soak/run $(filter-out tests/faults/files,$(faults)) tests/guest/hostile \
-	tests/sandbox/systemd tests/durability/ends tests/durability/powercut tests/bench/real \
+	tests/faults/limits tests/durability/ends tests/guest/hostile tests/demo
+rest   := tests/soak/run $(filter-out $(guests),$(faults)) tests/sandbox/systemd \
+	tests/durability/powercut tests/bench/real \
 	$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
 kvm    := $(wildcard /dev/kvm)
 # Such a machine has one core, and nobody minds how long it takes.
@@ -307,11 +307,10 @@ build-guests:
 
 test: build-guests
 	@$(MAKE) build-tsan
-	@tests/run -t 120 $(filter $(clock),$(tests)) \
-		-t 300 $(filter $(clock),$(asan) $(tsan)) \
-		-t 120 tests/run-selftest -j 2 tests/bench/selftest $(filter-out $(clock),$(tests)) $(replays) \
-		-t 300 $(filter-out $(clock),$(asan) $(tsan)) \
-		-t 1200 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
+	@tests/run -t 300 -j 3 $(filter $(clock),$(tests) $(asan) $(tsan)) \
+		-j 1 tests/run-selftest -j 4 tests/bench/selftest \
+		$(filter-out $(clock),$(tests) $(replays) $(asan) $(tsan)) \
+		-t 1200 -j 2 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
 		-t 3600 $(labs) QUICK=1 $(guests) \
 		$(if $(kvm),,-s "takes long without /dev/kvm: make test-guests") $(rest)
 

@@ -35,6 +35,7 @@
 #define LONG_MS	  10000
 #define PARTS	  3 /* exits that one instruction takes */
 #define SETTLE_US 5000
+#define STAGES	  8 /* of a pause, halted or not, that a stop meets */
 
 enum behaviour {
 	WRITES,	    /* one access after the other */
@@ -475,24 +476,34 @@ static uint64_t now_ms(void)
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* A wake-up that is lost costs vcpu_join() 50 ms each time; many would show. */
+/*
+ * A wake-up that is lost costs vcpu_join() 50 ms. A busy host may do that, too, but not to the fastest of
+ * many stops at one stage.
+ */
 static void a_vm_stops_at_once_from_any_stage_of_a_pause(void **state)
 {
-	const uint64_t begin = now_ms();
+	uint64_t fastest[STAGES];
 
-	for (unsigned i = 0; i < 200; i++) {
-		struct rig *rig = rig_run(NVCPUS, i & 8 ? HALTED : WRITES);
+	memset(fastest, 0xff, sizeof(fastest));
+	for (unsigned i = 0; i < 25 * STAGES; i++) {
+		const unsigned stage = i % STAGES;
+		struct rig *rig = rig_run(NVCPUS, stage & 4 ? HALTED : WRITES);
+		uint64_t begin;
 
-		if (i % 4)
+		if (stage % 4)
 			vm_pause(&rig->vm);
-		if (i % 4 == 2)
+		if (stage % 4 == 2)
 			wait_paused(rig);
-		if (i % 4 == 3)
+		if (stage % 4 == 3)
 			vm_resume(&rig->vm);
+		begin = now_ms();
 		vm_request_end(&rig->vm, VM_END_SIGNAL, 15);
 		rig_stop(rig);
+		if (now_ms() - begin < fastest[stage])
+			fastest[stage] = now_ms() - begin;
 	}
-	assert_in_range(now_ms() - begin, 0, 200 * 40);
+	for (unsigned stage = 0; stage < STAGES; stage++)
+		assert_in_range(fastest[stage], 0, 49);
 }
 
 int main(void)
