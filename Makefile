@@ -294,9 +294,9 @@ test-faults: build-tests
 guests := tests/linux/run tests/lab/with-kvm tests/cli/run tests/sandbox/run tests/faults/files \
 	tests/faults/limits tests/durability/ends tests/guest/hostile tests/demo
 rest   := tests/soak/run $(filter-out $(guests),$(faults)) tests/sandbox/systemd \
-	tests/durability/powercut tests/bench/real \
-	$(asan_mvmm) tests/lab/with-kvm tests/guest/hostile
+	tests/durability/powercut tests/bench/real
 kvm    := $(wildcard /dev/kvm)
+skip   := $(if $(kvm),,-s "takes long without /dev/kvm: make test-guests")
 # Such a machine has one core, and nobody minds how long it takes.
 labs   := $(if $(kvm),-j 1,-j 2)
 
@@ -311,11 +311,11 @@ test: build-guests
 		-j 1 tests/run-selftest -j 4 tests/bench/selftest \
 		$(filter-out $(clock),$(tests) $(replays) $(asan) $(tsan)) \
 		-t 1200 -j 2 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
-		-t 3600 $(labs) QUICK=1 $(guests) \
-		$(if $(kvm),,-s "takes long without /dev/kvm: make test-guests") $(rest)
+		-t 3600 $(labs) QUICK=1 $(guests) $(skip) $(rest) -s "" \
+		$(asan_mvmm) tests/guest/hostile $(skip) tests/lab/with-kvm
 
 test-guests: build-guests
-	@tests/run -t 3600 $(labs) $(guests) $(rest)
+	@tests/run -t 3600 $(labs) $(guests) $(rest) $(asan_mvmm) tests/guest/hostile tests/lab/with-kvm
 
 # Hours of what these do for a minute.
 soak: build-guests

@@ -84,13 +84,16 @@ static const struct name syscalls[] = {
 	CALL(io_getevents), CALL(io_destroy), CALL(clone3), CALL(clone), CALL(prctl),
 	CALL(prlimit64), CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(seccomp), CALL(dup2),
 	CALL(getrandom), CALL(memfd_create), CALL(socketpair), CALL(landlock_create_ruleset),
-	CALL(landlock_restrict_self), { NULL, 0 },
+	CALL(landlock_restrict_self), CALL(landlock_add_rule), CALL(socket), CALL(bind),
+	CALL(listen), CALL(accept4), CALL(openat2), CALL(flock), CALL(fstatfs), CALL(ftruncate),
+	CALL(timerfd_create), CALL(close_range), { NULL, 0 },
 };
 
 static const struct name errors[] = {
 	N(EAGAIN), N(ENOMEM), N(EMFILE), N(ENFILE), N(EACCES), N(EPERM), N(EINTR), N(EIO),
 	N(ENOSPC), N(EINVAL), N(ENOSYS), N(ENOTTY), N(EBUSY), N(ENODEV), N(ENOENT), N(ENOLCK),
-	N(EFAULT), N(EOPNOTSUPP), N(EEXIST), N(EFBIG), N(EPIPE), N(EROFS), { NULL, 0 },
+	N(EFAULT), N(EOPNOTSUPP), N(EEXIST), N(EFBIG), N(EPIPE), N(EROFS), N(EADDRINUSE),
+	{ NULL, 0 },
 };
 /* clang-format on */
 

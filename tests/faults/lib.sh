@@ -25,7 +25,7 @@ skip_all() {
 }
 [ "$(uname -m)" = x86_64 ] || skip_all "the payload guest is x86-64 code"
 if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
-	if [ -z "${emulated:-}" ] || [ -n "${MVMM:-}${IN_LAB:-}" ]; then
+	if [ -z "${emulated:-}" ] || [ -n "${IN_LAB:-}" ]; then
 		skip_all "needs /dev/kvm"
 	fi
 	# shellcheck disable=SC2086 # several words
