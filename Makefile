@@ -247,7 +247,8 @@ jobs   := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 tests  := $(unit) $(dptest)
 asan   := $(patsubst $(BUILD)/%,build/san-address-undefined/%,$(tests) $(replays))
 # Of those that are built, the programs that can make a thread: others have nothing for TSan to see.
-tsan    = $(patsubst $(BUILD)/%,build/san-thread/%,$(shell nm -ADu $(tests) | sed -n 's/:.* pthread_create.*//p'))
+tsan    = $(patsubst $(BUILD)/%,build/san-thread/%,$(shell nm -ADu $(tests) | \
+	sed -n 's/:.* pthread_create.*//p'))
 # Judges rates by the clock and mostly waits for it, so it runs with nothing but itself.
 clock  := %/test_throttle_rate
 # Guests under ASan only: TSan cannot see what a guest orders by its own instructions.
@@ -264,6 +265,12 @@ lint:
 	@scripts/deps test
 	@tests/run -t 1200 scripts/lint
 
+# The compiler's opinion only: nothing is made.
+.PHONY: syntax
+syntax: private all_cflags := $(filter-out -MMD -MP,$(all_cflags))
+syntax: $(src) vmm/cli/main.c $(wildcard tests/unit/*.c tests/dataplane/*.c tests/fuzz/*.c)
+	$(Q)printf '%s\n' $^ | xargs -P "$$(nproc)" -n 8 $(CC) $(all_cflags) -fsyntax-only
+
 .PHONY: format
 format:
 	find vmm virtio devices loader guest tests scripts -name '*.[ch]' | xargs clang-format -i
@@ -278,6 +285,7 @@ build-asan:
 	@scripts/deps test
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=address,undefined all unit dataplane replays
 build-tsan: build-tests
+	@[ "$(tsan)" ] || { echo "nm finds no program that makes threads"; exit 1; }
 	@$(MAKE) $(jobs) WERROR=1 SANITIZE=thread $(tsan)
 test-asan: build-asan
 	@tests/run -t 240 $(asan)
@@ -308,7 +316,7 @@ build-guests:
 test: build-guests
 	@$(MAKE) build-tsan
 	@tests/run -t 300 -j 3 $(filter $(clock),$(tests) $(asan) $(tsan)) \
-		-j 1 tests/run-selftest -j 4 tests/bench/selftest \
+		-j 1 tests/run-selftest tests/bench/selftest -j 4 \
 		$(filter-out $(clock),$(tests) $(replays) $(asan) $(tsan)) \
 		-t 1200 -j 2 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
 		-t 3600 $(labs) QUICK=1 $(guests) $(skip) $(rest) -s "" \

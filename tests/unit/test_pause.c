@@ -477,14 +477,13 @@ static uint64_t now_ms(void)
 }
 
 /*
- * A wake-up that is lost costs vcpu_join() 50 ms. A busy host may do that, too, but not to the fastest of
- * many stops at one stage.
+ * A wake-up that is lost costs vcpu_join() 50 ms. A busy host may take that, too, but not for nearly all
+ * stops at one stage of a pause.
  */
 static void a_vm_stops_at_once_from_any_stage_of_a_pause(void **state)
 {
-	uint64_t fastest[STAGES];
+	unsigned at_once[STAGES] = { 0 };
 
-	memset(fastest, 0xff, sizeof(fastest));
 	for (unsigned i = 0; i < 25 * STAGES; i++) {
 		const unsigned stage = i % STAGES;
 		struct rig *rig = rig_run(NVCPUS, stage & 4 ? HALTED : WRITES);
@@ -499,11 +498,10 @@ static void a_vm_stops_at_once_from_any_stage_of_a_pause(void **state)
 		begin = now_ms();
 		vm_request_end(&rig->vm, VM_END_SIGNAL, 15);
 		rig_stop(rig);
-		if (now_ms() - begin < fastest[stage])
-			fastest[stage] = now_ms() - begin;
+		at_once[stage] += now_ms() - begin < 50;
 	}
 	for (unsigned stage = 0; stage < STAGES; stage++)
-		assert_in_range(fastest[stage], 0, 49);
+		assert_in_range(at_once[stage], 6, 25);
 }
 
 int main(void)
