@@ -84,9 +84,8 @@ static const struct name syscalls[] = {
 	CALL(io_getevents), CALL(io_destroy), CALL(clone3), CALL(clone), CALL(prctl),
 	CALL(prlimit64), CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(seccomp), CALL(dup2),
 	CALL(getrandom), CALL(memfd_create), CALL(socketpair), CALL(landlock_create_ruleset),
-	CALL(landlock_restrict_self), CALL(landlock_add_rule), CALL(socket), CALL(bind),
-	CALL(listen), CALL(accept4), CALL(openat2), CALL(flock), CALL(fstatfs), CALL(ftruncate),
-	CALL(timerfd_create), CALL(close_range), { NULL, 0 },
+	CALL(landlock_restrict_self), CALL(socket), CALL(bind), CALL(listen), CALL(flock),
+	CALL(fstatfs), CALL(ftruncate), CALL(timerfd_create), CALL(close_range), { NULL, 0 },
 };
 
 static const struct name errors[] = {
