@@ -266,10 +266,13 @@ lint:
 	@tests/run -t 1200 scripts/lint
 
 # The compiler's opinion only: nothing is made.
+look_at := xargs -P "$$(nproc)" -n 8 $(CC)
 .PHONY: syntax
-syntax: private all_cflags := $(filter-out -MMD -MP,$(all_cflags))
-syntax: $(src) vmm/cli/main.c $(wildcard tests/unit/*.c tests/dataplane/*.c tests/fuzz/*.c)
-	$(Q)printf '%s\n' $^ | xargs -P "$$(nproc)" -n 8 $(CC) $(all_cflags) -fsyntax-only
+syntax:
+	$(Q)printf '%s\n' $(src) vmm/cli/main.c $(wildcard tests/unit/*.c tests/dataplane/*.c \
+		tests/fuzz/*.c) | $(look_at) $(filter-out -MMD -MP,$(all_cflags)) -fsyntax-only
+	$(Q)printf '%s\n' $(wildcard guest/*.c guest/bench/*.c) | \
+		$(look_at) $(filter-out -MMD -MP,$(guest_cflags)) -fsyntax-only
 
 .PHONY: format
 format:
