@@ -38,8 +38,8 @@ static bool go_on(struct workload *w, uint64_t n)
 
 static bool come_to_end(struct workload *w)
 {
-	w->leave = 0;
-	w->total = w->done + w->in_flight;
+	w->leave = w->done = 0; /* `when` begins anew, too */
+	w->total = w->in_flight;
 	return workload_run(w);
 }
 
@@ -63,7 +63,14 @@ static struct workload load(enum waiting waiting, unsigned depth, unsigned secto
 
 static uint64_t bytes_per_io; /* 0: limits are in I/Os */
 
-/* From the host's answer on; the load goes on meanwhile. */
+/* At the next `n` completions, from which `when` begins anew. */
+static bool look(struct workload *w, uint64_t n)
+{
+	w->done = 0;
+	return go_on(w, n);
+}
+
+/* From the host's answer on; the load goes on meanwhile, for more completions than `when` has room for. */
 static bool ask_limit(struct workload *w, uint64_t iops)
 {
 	if (bytes_per_io)
@@ -71,15 +78,9 @@ static bool ask_limit(struct workload *w, uint64_t iops)
 	else
 		note("ask limit iops=%lu.", iops);
 	while (!host_has_said())
-		if (!go_on(w, 1))
+		if (!look(w, 1))
 			return false;
 	return true;
-}
-
-static bool look(struct workload *w, uint64_t n)
-{
-	w->done = 0;
-	return go_on(w, n);
 }
 
 static uint64_t free_rate(struct workload *w)
