@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # How long tests wait, for those that run in this repository's root folder. SLOW, if set, says that this
-# machine is emulated.
+# machine is emulated, SLOWNESS=2 that something else runs on it.
 
-slowness=${SLOW:+10} # times that much of a bound, on an emulated machine
-slowness=${slowness:-1}
+slowness=${SLOW:+10} # times that much of a bound
+slowness=${slowness:-${SLOWNESS:-1}}
 
 # until_true SECONDS COMMAND ...: of a fast machine
 until_true() {

@@ -239,6 +239,6 @@ signal_case() {
 	got=$?
 	[ $got = "$status" ] || problem "exit status $got instead of $status"
 	took=$(($(hundredths) - begin))
-	[ $took -lt ${SLOW:+5}100 ] || problem "it took $took hundredths of a second"
+	[ $took -lt $((${SLOW:+5}100 * ${SLOWNESS:-1})) ] || problem "it took $took hundredths of a second"
 	case_end
 }
