@@ -139,17 +139,30 @@ loaded() {
 	last_of "$1" | awk '{ if (substr($0, 2) > 10) n++ } END { exit n < 12 }'
 }
 
+# Looks once a second: oftener would take the guest's time. How long it takes is the machine's matter, and
+# so there is a limit for silence only, which powercut's own is beyond.
+until_loaded() {
+	told=
+	silent=0
+	until loaded "$1"; do
+		now=$(wc -c <"$1")
+		[ "$now" = "$told" ] || silent=0
+		told=$now
+		silent=$((silent + 1))
+		if [ $silent -ge 300 ] || ! kill -0 "$pid" 2>/dev/null; then
+			last_of "$1" | tr '\n' ' ' >>$tmp/said
+			return 1
+		fi
+		sleep 1
+	done
+}
+
 # kill_one ROUND: `kill -9` of mvmm takes nothing with it but the guest
 kill_one() {
 	images
 	(run mvmm "$1") >$tmp/told 2>$tmp/said &
 	pid=$!
-	tries=0
-	until loaded $tmp/told || [ $tries -ge 600 ]; do
-		usleep 200000
-		tries=$((tries + 1))
-	done
-	loaded $tmp/told
+	until_loaded $tmp/told
 	judge "kill $1: the guest writes" $tmp/said $?
 	usleep $(($1 * 7919 % 1000 * 1000))
 	kill -9 $pid
