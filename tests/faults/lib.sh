@@ -7,7 +7,8 @@
 # On a host that has no /dev/kvm those that set `emulated` before run in the lab: the words for `inside`.
 #
 # MVMM, PAYLOADS and INJECT say where the monitor, the payload guests and inject.c's program are
-# (default: build/); FULL=1 asks for all variants instead of one of each.
+# (default: build/); FULL=1 asks for all variants instead of one of each, QUICK=1 for less where the
+# machine is emulated (SLOW, as the lab says).
 # shellcheck disable=SC2034 # some of it is the sourcing script's
 set -u
 
@@ -15,6 +16,8 @@ mvmm=$(realpath -m "${MVMM:-build/mvmm}")
 payload=$(realpath -m "${PAYLOADS:-build/tests/guest}")/payload.elf
 inject=$(realpath -m "${INJECT:-build/tests/faults/inject}")
 full=${FULL:-}
+quick=${QUICK:+${SLOW:-}}
+[ -z "$full" ] || quick=
 # shellcheck source=../slowness.sh
 . tests/slowness.sh
 patience=$((60 * slowness)) # seconds for a guest
