@@ -301,15 +301,14 @@ test-faults: build-tests
 
 # Guests run on this host's /dev/kvm; where there is none, in an emulated machine that has one. It is
 # ten times as slow: `make test` then leaves `rest` to `make test-guests`. Debian's kernels need it on
-# most hosts: QUICK=1 are some of their cases.
+# most hosts: QUICK=1 are some of their cases. Two at a time, and so bounds of time are doubled.
 guests := tests/linux/run tests/lab/with-kvm tests/cli/run tests/sandbox/run tests/faults/files \
-	tests/faults/limits tests/durability/ends tests/guest/hostile tests/demo
+	tests/faults/limits tests/faults/storage tests/faults/terminal tests/durability/ends \
+	tests/guest/hostile tests/demo
 rest   := tests/soak/run $(filter-out $(guests),$(faults)) tests/sandbox/systemd \
 	tests/durability/powercut tests/bench/real
 kvm    := $(wildcard /dev/kvm)
 skip   := $(if $(kvm),,-s "takes long without /dev/kvm: make test-guests")
-# Such a machine has one core, and nobody minds how long it takes.
-labs   := $(if $(kvm),-j 1,-j 2)
 
 .PHONY: build-guests test test-guests soak
 build-guests:
@@ -322,17 +321,17 @@ test: build-guests
 		-j 1 tests/run-selftest tests/bench/selftest -j 4 \
 		$(filter-out $(clock),$(tests) $(replays) $(asan) $(tsan)) \
 		-t 1200 -j 2 tests/control/run tests/model/run tests/lockfree/run scripts/lint \
-		-t 3600 $(labs) QUICK=1 $(guests) $(skip) $(rest) -s "" \
+		-t 3600 SLOWNESS=2 QUICK=1 $(guests) $(skip) $(rest) -s "" \
 		$(asan_mvmm) tests/guest/hostile $(skip) tests/lab/with-kvm
 
 test-guests: build-guests
-	@tests/run -t 3600 $(labs) $(guests) $(rest) $(asan_mvmm) tests/guest/hostile tests/lab/with-kvm
+	@tests/run -t 3600 -j 2 SLOWNESS=2 $(guests) $(rest) $(asan_mvmm) tests/guest/hostile tests/lab/with-kvm
 
 # Hours of what these do for a minute.
 soak: build-guests
 	@$(MAKE) build-tsan
 	@tests/run -t 86400 LONG=1 FULL=1 tests/model/run tests/soak/sanitized \
-		$(filter %/test_hostile,$(asan)) $(labs) tests/soak/run tests/soak/plug \
+		$(filter %/test_hostile,$(asan)) -j 2 SLOWNESS=2 tests/soak/run tests/soak/plug \
 		tests/soak/hotplug tests/durability/ends tests/durability/powercut $(faults) \
 		SOAK=600 tests/guest/hostile $(asan_mvmm) tests/guest/hostile
 
