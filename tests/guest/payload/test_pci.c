@@ -187,22 +187,27 @@ static void abuse(void)
 	ok(disk_works(), "and works afterwards");
 }
 
-/* A doorbell is caught in the kernel: it costs less than a register the monitor answers. */
+/* How long 50 of one kind take when nobody comes between: the shortest of 40 times, by turns. */
 static void doorbell(void)
 {
 	struct blk *blk = disk(0);
-	uint64_t begin, bell, reg;
+	uint64_t begin, took, bell = UINT64_MAX, reg = UINT64_MAX;
 
 	ok(blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE), "the device starts");
-	begin = time_us();
-	for (unsigned i = 0; i < 2000; i++)
-		virtq_notify(&blk->queue[0]);
-	bell = time_us() - begin;
-	begin = time_us();
-	for (unsigned i = 0; i < 2000; i++)
-		blk->dev->ops->status(blk->dev);
-	reg = time_us() - begin;
-	note("2000 doorbells %lu us, 2000 status reads %lu us", bell, reg);
+	for (unsigned n = 0; n < 40; n++) {
+		begin = time_us();
+		for (unsigned i = 0; i < 50; i++)
+			virtq_notify(&blk->queue[0]);
+		took = time_us() - begin;
+		bell = took < bell ? took : bell;
+		begin = time_us();
+		for (unsigned i = 0; i < 50; i++)
+			blk->dev->ops->status(blk->dev);
+		took = time_us() - begin;
+		reg = took < reg ? took : reg;
+	}
+	note("50 doorbells %lu us, 50 status reads %lu us", bell, reg);
+	/* The one is caught in the kernel, the other one the monitor answers. */
 	ok(2 * bell < reg, "a doorbell is at least twice as fast as a register");
 	ok(disk_works(), "the disk works");
 }
