@@ -32,13 +32,6 @@ asked() {
 	"$mvmm" ctl ctl "$@" >said 2>&1 || problem "ctl $*: $(cat said)"
 }
 
-# Descriptors, threads and address space. (That of ASan has terabytes, and grows by what it remembers.)
-holdings() {
-	find "/proc/$mvmm_pid/fd" -mindepth 1 -maxdepth 1 | wc -l
-	find "/proc/$mvmm_pid/task" -mindepth 1 -maxdepth 1 | wc -l
-	awk '/^VmSize:/ && $2 < 1e9 { print $2 }' "/proc/$mvmm_pid/status"
-}
-
 gone() {
 	want=$1
 	wait "$guest"
@@ -61,8 +54,8 @@ plug_case() {
 			until grep -q "^# round $n md5" out || [ $((i += 1)) -gt 600 ]; do
 				sleep 0.05
 			done
-			[ $n -ne 2 ] || holdings >early
-			holdings >late
+			[ $n -ne 2 ] || holdings "$mvmm_pid" >early
+			[ $n -ne "$1" ] || holdings "$mvmm_pid" >late
 			asked disk remove late
 			want=$(sed -n "s/^# round $n md5 \([0-9a-f]*\).*/\1/p" out)
 			[ "$(md5sum <late.img)" = "$want  -" ] ||
@@ -89,9 +82,9 @@ plug_hostile_case() {
 			asked disk add path=b.img serial=b aio-depth=16
 			asked disk remove a force-after-ms=$((n % 3 * 20))
 			asked disk remove b force-after-ms=$((n % 2 * 20))
-			[ $n -ne 2 ] || holdings >early
+			[ $n -ne 2 ] || holdings "$mvmm_pid" >early
 		done
-		holdings >late
+		holdings "$mvmm_pid" >late
 		cmp -s early late || problem "held after 2 rounds: $(cat early); after $n: $(cat late)"
 		"$mvmm" ctl ctl disk remove vda --timeout 1 >said 2>&1 # says that it is enough
 	fi

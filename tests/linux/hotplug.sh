@@ -23,13 +23,6 @@ with_partition() {
 	dd if="$dir/mbr" of="$1" conv=notrunc 2>/dev/null
 }
 
-# What the process holds, but for the guest's memory: descriptors, threads, address space.
-holdings() {
-	find /proc/$pid/fd -mindepth 1 -maxdepth 1 | wc -l
-	find /proc/$pid/task -mindepth 1 -maxdepth 1 | wc -l
-	sed -n 's/^VmSize://p' /proc/$pid/status
-}
-
 # The memory that it really has, in KiB, without mappings of 64 MiB and more: the guest's.
 resident() {
 	awk '$1 == "Size:" { guest = $2 >= 65536 }
@@ -123,11 +116,11 @@ hotplug() {
 	while [ $round -lt "$rounds" ] && [ -z "$failed" ]; do
 		round=$((round + 1))
 		hotplug_round $round "$dir/round.img"
-		[ $round -ne 2 ] || holdings >"$dir/early"
+		[ $round -ne 2 ] || holdings $pid >"$dir/early"
 		[ $round -ne 2 ] || early=$(resident)
 	done
 	check "$rounds rounds of add, scan, I/O and remove" [ -z "$failed" ]
-	holdings >"$dir/late"
+	holdings $pid >"$dir/late"
 	late=$(resident)
 	is "descriptors, threads and address space are as after two rounds" "$(cat "$dir/late")" \
 		"$(cat "$dir/early")"
@@ -150,9 +143,9 @@ hotplug_block() {
 	fi
 	hotplug_begin cloud --allow "$dir" --allow /dev || return
 	hotplug_round 1 "$loop"
-	holdings >"$dir/early"
+	holdings $pid >"$dir/early"
 	hotplug_round 2 "$loop"
-	holdings >"$dir/late"
+	holdings $pid >"$dir/late"
 	is "nothing is left of it" "$(cat "$dir/late")" "$(cat "$dir/early")"
 	losetup -d "$loop"
 	check "nobody has it open" [ ! -e "/sys/block/${loop#/dev/}/loop/backing_file" ]
@@ -175,7 +168,7 @@ hotplug_refusals() {
 	background --disk "$dir/data.img,serial=first"
 	said READY || return
 	refused "a file that is not there" 'cannot open: No such file' disk add "path=$dir/none.img"
-	holdings >"$dir/early"
+	holdings $pid >"$dir/early"
 	refused "a missing file" 'cannot open: No such file' disk add "path=$dir/none.img"
 	refused "a folder" 'is a directory' disk add "path=$dir/folder"
 	refused "a file outside of the folders" 'not in a folder' disk add path=/etc/passwd
@@ -189,7 +182,7 @@ hotplug_refusals() {
 	refused "an engine that cannot be" "goes with cache=none only" disk add \
 		"path=$dir/more.img" aio=native cache=writeback
 	refused "a disk that is not there" "there is no disk 'vdb'" disk remove vdb
-	holdings >"$dir/late"
+	holdings $pid >"$dir/late"
 	is "nothing is left of all this" "$(cat "$dir/late")" "$(cat "$dir/early")"
 	kill $locker
 	wait $locker
@@ -212,9 +205,9 @@ hotplug_full() {
 		i=$((i + 1))
 	done
 	blank "$dir/32.img" 1M
-	holdings >"$dir/early"
+	holdings $pid >"$dir/early"
 	refused "one disk too many" 'no room for more than 31 disks' disk add "path=$dir/32.img"
-	holdings >"$dir/late"
+	holdings $pid >"$dir/late"
 	is "nothing is left of it" "$(cat "$dir/late")" "$(cat "$dir/early")"
 	said "DISKS 31"
 	obeyed "remove one of them" disk remove disk-17
@@ -254,13 +247,13 @@ hotplug_forced() {
 	append="$append acpiphp.disable=1"
 	background --disk "$dir/data.img" --disk "$dir/more.img,serial=more"
 	said READY || return
-	holdings >"$dir/early"
+	holdings $pid >"$dir/early"
 	obeyed "a disk is taken away" disk remove more force-after-ms=500
 	check "which is said" grep -q 'has not given it up: taken away' "$dir/stderr"
 	said DONE
 	guest_says
 	obeyed "its image can be used again" disk add "path=$dir/more.img"
-	holdings >"$dir/late"
+	holdings $pid >"$dir/late"
 	# Not memory: the heap may grow once. That it does not go on is for those with many rounds.
 	is "descriptors and threads are as before" "$(head -n 2 "$dir/late")" \
 		"$(head -n 2 "$dir/early")"
@@ -343,7 +336,7 @@ hotplug_dead() {
 	linux cloud hotplug_dead ""
 	background --cpus 2 --disk "$dir/data.img" --disk tools.img,readonly
 	said READY || return
-	holdings | head -n 2 >"$dir/early"
+	holdings $pid | head -n 2 >"$dir/early"
 	before=$(written)
 	loaded 1 || return
 	ask disk remove dead >"$dir/answer" 2>&1 &
@@ -360,7 +353,7 @@ hotplug_dead() {
 	said "GONE 2"
 	within_patience two_disks
 	check "it is gone when storage answers" two_disks
-	holdings | head -n 2 >"$dir/late"
+	holdings $pid | head -n 2 >"$dir/late"
 	is "nothing is left of it" "$(cat "$dir/late")" "$(cat "$dir/early")"
 	obeyed "end" quit
 	stopped

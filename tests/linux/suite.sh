@@ -15,6 +15,8 @@ set -u
 . ./live.sh
 # shellcheck source=changes.sh
 . ./changes.sh
+# shellcheck source=../guest/holdings.sh
+. ./holdings.sh
 # shellcheck source=hotplug.sh
 . ./hotplug.sh
 
