@@ -100,7 +100,8 @@ const struct role_rule role_rules[] = {
 	CALL("read", M | V | C | E, ANY, "eventfds, signals, console input"),
 
 	/* Main and the end of the VM. */
-	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted"),
+	CALL("clock_nanosleep", M, ANY, "waiting for vCPUs to say whether they are halted",
+	     .unseen = "only where they have not said so before main looks"),
 	CALL("pause|ppoll", M, ANY, "the other thread ends the process",
 	     .unseen = "hardly ever: both come to the last words at once"),
 	CALL("close", M, ANY, "what is not needed any more"),
