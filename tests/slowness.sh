@@ -17,3 +17,19 @@ until_true() {
 		sleep 0.05
 	done
 }
+
+# killed_after SECONDS PID: unless it is spared before. What it waits with does not outlive it, nor hold
+# the output of the script, whose reader would wait for it.
+killed_after() {
+	(
+		trap 'kill $!; exit' TERM
+		sleep "$1" &
+		wait $! && kill -KILL "$2"
+	) >/dev/null 2>&1 &
+	killer=$!
+}
+
+spared() {
+	kill "$killer" 2>/dev/null
+	wait "$killer" 2>/dev/null
+}

@@ -136,13 +136,11 @@ start() {
 # finish: waits for $pid, not without end; $status, and how long that took in $ms
 finish() {
 	began=$(date +%s%N)
-	(sleep "$patience" && kill -KILL "$pid") 2>/dev/null &
-	killer=$!
+	killed_after "$patience" "$pid"
 	wait "$pid"
 	status=$?
 	ms=$((($(date +%s%N) - began) / 1000000))
-	kill $killer 2>/dev/null
-	wait $killer 2>/dev/null
+	spared
 }
 
 # until_said TEXT: the guest in the background has said so
