@@ -29,7 +29,10 @@ killed_after() {
 	killer=$!
 }
 
+# A signal to a subshell that has just been forked may be lost: its trap is still the script's.
 spared() {
-	kill "$killer" 2>/dev/null
+	while kill "$killer" 2>/dev/null; do
+		sleep 0.01
+	done
 	wait "$killer" 2>/dev/null
 }
