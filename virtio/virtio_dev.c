@@ -200,9 +200,9 @@ static void start_device(struct virtio_dev *dev)
 void virtio_dev_stop(struct virtio_dev *dev)
 {
 	pthread_mutex_lock(&dev->lock);
-	if (dev->started && !may_run(dev)) {
-		if (!dev->ops->reset(dev))
-			dev->started = false;
+	/* What the VM's end cuts short has not stopped, nor does anybody look. */
+	if (dev->started && !may_run(dev) && !dev->ops->reset(dev)) {
+		dev->started = false;
 		atomic_fetch_or(dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
 		log_guest(&dev->log, "%s: bus mastering switched off: stopped until a reset",
 			  dev->name);

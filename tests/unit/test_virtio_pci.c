@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* virtio over PCI: what its registers and capabilities say, how it starts, stops and leaves. H
  * numbers are the cases of the hostile-guest list. */
+#include <errno.h>
+
 #include "tests/unit/virtio_pci_rig.h"
 
 /* ---- configuration space --------------------------------------------------------------------- */
@@ -290,6 +292,19 @@ static void H22_without_bus_mastering_a_running_device_stops_until_reset(void **
 	rig_free(rig);
 }
 
+static void H22_a_stop_that_the_end_cuts_short_has_not_stopped(void **state)
+{
+	struct rig *rig = rig_running();
+
+	rig->reset_ret = -ECANCELED;
+	cfg_write(rig, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_int_equal(rig->resets, 1);
+	assert_true(rig->dev.started);
+	assert_int_equal(rd(rig, VIRTIO_PCI_COMMON_STATUS, 1), ALL_OK);
+	rig->reset_ret = 0;
+	rig_free(rig);
+}
+
 static void H22_without_bus_mastering_nothing_starts(void **state)
 {
 	struct rig *rig = rig_new();
@@ -386,6 +401,7 @@ int main(void)
 		cmocka_unit_test(reading_the_isr_clears_it),
 		cmocka_unit_test(H26_every_byte_of_the_bar_bears_every_access),
 		cmocka_unit_test(H22_without_bus_mastering_a_running_device_stops_until_reset),
+		cmocka_unit_test(H22_a_stop_that_the_end_cuts_short_has_not_stopped),
 		cmocka_unit_test(H22_without_bus_mastering_nothing_starts),
 		cmocka_unit_test(H22_the_only_capabilities_are_virtios_and_msix),
 		cmocka_unit_test(a_device_that_leaves_gives_everything_back),

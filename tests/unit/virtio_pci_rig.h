@@ -25,6 +25,7 @@ struct rig {
 	struct virtio_dev dev;
 	struct virtio_pci vpci;
 	unsigned starts, resets;
+	int reset_ret;
 	struct irq_line line[NQUEUES], config_line; /* as the device got them at start */
 };
 
@@ -41,8 +42,10 @@ static inline int rig_start(struct virtio_dev *dev)
 
 static inline int rig_reset(struct virtio_dev *dev)
 {
-	((struct rig *)dev->opaque)->resets++;
-	return 0;
+	struct rig *rig = dev->opaque;
+
+	rig->resets++;
+	return rig->reset_ret;
 }
 
 static const struct virtio_dev_ops rig_ops = { rig_start, rig_reset, write_config, NULL };
