@@ -160,6 +160,7 @@ until_loaded() {
 # kill_one ROUND: `kill -9` of mvmm takes nothing with it but the guest
 kill_one() {
 	images
+	: >$tmp/told # now: until_loaded would read of the round before
 	(run mvmm "$1") >$tmp/told 2>$tmp/said &
 	pid=$!
 	until_loaded $tmp/told

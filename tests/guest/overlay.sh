@@ -28,7 +28,7 @@ machine() {
 }
 
 line_for() {
-	echo >"$1/in"
+	echo 1<>"$1/in" # opened so, it waits for no reader
 }
 
 # machine_said NAME TEXT

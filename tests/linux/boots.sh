@@ -189,7 +189,7 @@ signalled() {
 	wait $pid || status=$?
 	took=$(awk -v from="$from" '{ print $1 - from }' /proc/uptime)
 	ended $((128 + $2)) signal
-	limit=1
+	limit=2
 	[ -z "${SLOW:-}" ] || limit=5
 	check "it took at most $limit s ($took)" awk "BEGIN { exit !($took <= $limit) }"
 }

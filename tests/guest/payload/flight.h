@@ -28,6 +28,9 @@ void flight_take_off_writes(struct flight *f, struct blk *blk);
 /* Poisons everything the device could still write to, waits, and looks: nobody wrote there. */
 bool flight_memory_is_quiet(struct flight *f);
 
+/* No interrupt that means anything has come since `before` were seen. */
+bool flight_irqs_are_quiet(struct virtio *dev, uint32_t before);
+
 /* On a device started anew: each sector holds what was there before or what was to be written. */
 bool flight_settle(struct flight *f, struct blk *blk);
 

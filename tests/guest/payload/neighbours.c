@@ -7,7 +7,7 @@
 #include "tests.h"
 
 #define CPU	  1
-#define ROUND_IOS 50
+#define ROUND_IOS 8
 
 struct neighbours {
 	struct workload w[VIRTIO_MAX_DEVICES];

@@ -58,7 +58,7 @@ static void check_stopped(struct flight *f, uint64_t us, uint64_t others)
 	ok(us >= FROZEN_US, "it waits for the storage (%lu us)", us);
 	ok(neighbours_done() > others, "the other disks do not");
 	ok(flight_memory_is_quiet(f), "then nothing is written to memory");
-	ok(irq_seen(dev->queue_vector, dev->nvectors) == irqs, "and no interrupt comes");
+	ok(flight_irqs_are_quiet(dev, irqs), "and no interrupt comes");
 }
 
 static void check_restart(struct flight *f)
@@ -77,8 +77,8 @@ static void frozen_reset(void)
 	virtq_enable_irq(&disk(0)->queue[0], 0);
 	f = freeze(IN_FLIGHT, false);
 	others = neighbours_done();
+	begin = time_us(); /* that of the host's 0.3 s */
 	ask("release", 0);
-	begin = time_us();
 	virtio_reset(disk(0)->dev);
 	check_stopped(f, time_us() - begin, others);
 	check_restart(f);
@@ -111,8 +111,8 @@ static void frozen_twice(void)
 	virtq_notify(vq);
 	ok(wait_needs_reset(vq->dev), "a head in flight offered again: NEEDS_RESET");
 	ok(vq->used->idx == 0, "nothing was used up meanwhile");
+	begin = time_us(); /* that of the host's 0.3 s */
 	ask("release", 0);
-	begin = time_us();
 	virtio_reset(vq->dev);
 	check_stopped(f, time_us() - begin, others);
 	check_restart(f);
@@ -129,8 +129,8 @@ static void frozen_bus_master(void)
 	virtq_enable_irq(&disk(0)->queue[0], 0);
 	f = freeze(IN_FLIGHT, false);
 	others = neighbours_done();
+	begin = time_us(); /* that of the host's 0.3 s */
 	ask("release", 0);
-	begin = time_us();
 	pci_write16(&dev->pci, PCI_COMMAND, PCI_COMMAND_MEMORY);
 	check_stopped(f, time_us() - begin, others);
 	ok(virtio_needs_reset(dev), "NEEDS_RESET");

@@ -14,18 +14,6 @@
 #define REQ_SECTORS 64
 #define SETTLE_US   100
 
-/*
- * A message is in the APIC when its irqfd has been written. A pin's irqfd goes through a work queue
- * of the host's kernel and may come later than all that waited for the device: then the interrupt
- * status must say that it means nothing.
- */
-static bool irqs_are_quiet(struct virtio *dev, uint32_t before)
-{
-	if (irq_seen(dev->queue_vector, dev->nvectors) == before)
-		return true;
-	return dev->base && dev->ops->ack(dev) == 0;
-}
-
 static void reset_in_flight(void)
 {
 	struct blk *blk = disk(0);
@@ -44,7 +32,7 @@ static void reset_in_flight(void)
 		delay_us(SETTLE_US);
 		irqs = irq_seen(dev->queue_vector, dev->nvectors);
 		quiet += flight_memory_is_quiet(f);
-		silent += irqs_are_quiet(dev, irqs);
+		silent += flight_irqs_are_quiet(dev, irqs);
 		started += blk_start(blk, BLK_FEATURES, 1, VQ_MAX_SIZE);
 		whole += flight_settle(f, blk);
 	}
