@@ -191,6 +191,15 @@ static inline bool serve(struct vm_rig *r, uint64_t ms, const bool *done)
 	return done && *done;
 }
 
+/* From now on storage does not answer, and a request is with it. */
+static inline void hold_some_io(struct vm_rig *r)
+{
+	hold_io(true);
+	for (unsigned i = 0; i < RIG_WAIT_MS && !is_holding(); i++)
+		serve(r, 1, NULL);
+	assert_true(is_holding());
+}
+
 struct answer {
 	bool there;
 	int result;

@@ -14,6 +14,7 @@ static void a_disk_that_stops_pauses_the_machine_until_it_is_resumed(void **stat
 {
 	struct vm_rig *r = vm_rig_new();
 	struct answer resumed = { 0 };
+	unsigned told = 0, n;
 	char want[128], why[128];
 
 	wait_for_io(0);
@@ -35,9 +36,13 @@ static void a_disk_that_stops_pauses_the_machine_until_it_is_resumed(void **stat
 	assert_in_range(count(heard(), "\n"), 2, 4); /* once a disk and stop */
 	assert_int_equal(count(heard(), "make room, then: mvmm ctl a.sock resume\n"),
 			 count(heard(), "\n"));
-	snprintf(want, sizeof(want), "mvmm: warning: disk '%s': No space left on device",
-		 r->rig[0]->path);
-	assert_in_range(count(heard(), want), 1, 2);
+	for (unsigned i = 0; i < CPUS; i++, told += n) {
+		snprintf(want, sizeof(want), "mvmm: warning: disk '%s': No space left on device",
+			 r->rig[i]->path);
+		n = count(heard(), want);
+		assert_in_range(n, 0, 2);
+	}
+	assert_int_equal(count(heard(), "\n"), told);
 	vm_rig_free(r);
 }
 
@@ -158,7 +163,7 @@ static void a_stopped_machine_ends_at_once(void **state)
 	vm_request_end(&r->m.vm, VM_END_SIGNAL, 15);
 	vm_rig_free(r);
 	fail_io(0);
-	assert_in_range(clock_ms() - begin_ms, 0, 5000);
+	assert_in_range(clock_ms() - begin_ms, 0, RIG_WAIT_MS);
 }
 
 int main(void)

@@ -14,12 +14,17 @@ static struct rig *limited(struct throttle_limits limits)
 		(struct rig_config){ .dir = "/dev/shm", .queue_size = 512, .limits = limits });
 }
 
-static void queue(struct rig *rig, uint32_t type, uint64_t cookie)
+static void offer(struct rig *rig, uint32_t type, uint64_t cookie)
 {
 	struct rig_req r = rig_req(rig, 4096);
 	const uint32_t len = type == VIRTIO_BLK_T_FLUSH ? 0 : 4096;
 
 	assert_true(rig_queue(rig, 0, &r, type, 16 * cookie, len, cookie) >= 0);
+}
+
+static void queue(struct rig *rig, uint32_t type, uint64_t cookie)
+{
+	offer(rig, type, cookie);
 	rig_kick(rig, 0);
 }
 
@@ -58,10 +63,10 @@ static struct rig *full(struct throttle_limits limits, uint32_t type, unsigned n
 {
 	struct rig *rig = limited(limits);
 
-	queue(rig, type, 0);
+	for (unsigned i = 0; i <= n; i++)
+		offer(rig, type, i);
+	rig_kick(rig, 0);
 	expect(rig, 0);
-	for (unsigned i = 1; i <= n; i++)
-		queue(rig, type, i);
 	wait_waited(rig, n);
 	return rig;
 }

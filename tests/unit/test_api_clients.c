@@ -175,6 +175,8 @@ static void test_silent_clients_make_room_in_the_end(void **state)
 	for (unsigned i = 0; i < PLACES; i++)
 		fd[i] = dial();
 	laps(PLACES);
+	for (unsigned i = 0; i < API_MAX_CLIENTS; i++)
+		server->client[i].since = clock_ms(); /* however slow this host is */
 	more = dial();
 	say(more, "PUT /nothing HTTP/1.1\r\n\r\n");
 	assert_string_equal(hear(more), "");

@@ -130,7 +130,7 @@ static void without_descriptors_there_is_no_disk_and_nothing_left(void **state)
 		failed++;
 		assert_non_null(strstr(rig->err.text, "Too many open files"));
 		assert_int_equal(descriptors(), fds);
-		assert_int_equal(threads(), running);
+		settle(running);
 		assert_int_equal(rig->m.ndisks, 0);
 		assert_int_equal(config(rig, 1), ABSENT);
 	}

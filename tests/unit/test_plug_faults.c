@@ -25,16 +25,6 @@ static void take_out_again(struct plug_rig *rig)
 	assert_int_equal(rig->m.ndisks, 0);
 }
 
-static void settle(unsigned running)
-{
-	const uint64_t end = clock_ms() + PATIENCE;
-
-	/* A thread that has been joined may still be on its way out of the list. */
-	while (threads() > running && clock_ms() < end)
-		usleep(1000);
-	assert_int_equal(threads(), running);
-}
-
 /* True when so many calls were not made. */
 static bool add_failing(struct plug_rig *rig, const char *text, unsigned at, bool on,
 			unsigned *refused)

@@ -187,6 +187,8 @@ static int slow_reset(struct virtio_dev *dev)
 	char c;
 
 	assert_int_equal(write(rig->pipe[1], "r", 1), 1);
+	while (!atomic_load(&rig->seen))
+		usleep(1000);
 	usleep(20000);
 	assert_int_equal(read(rig->pipe[0], &c, 1), 1);
 	return 0;
@@ -212,6 +214,7 @@ static void H22_nobody_sees_status_0_before_the_drain(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, reset_thread, &rig->dev), 0);
 	pfd = (struct pollfd){ .fd = rig->pipe[0], .events = POLLIN };
 	assert_int_equal(poll(&pfd, 1, 5000), 1); /* inside the reset */
+	atomic_store(&rig->seen, true);
 	assert_int_equal(virtio_dev_get_status(&rig->dev), 0);
 	assert_int_equal(poll(&pfd, 1, 0), 0); /* the reset had ended by then */
 	pthread_join(thread, NULL);

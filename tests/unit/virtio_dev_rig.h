@@ -34,7 +34,8 @@ struct rig {
 	uint8_t status_in_reset;
 	unsigned write_off, write_len;
 	_Atomic uint32_t line_status;
-	int pipe[2]; /* holds a byte while a slow reset runs */
+	int pipe[2];	  /* holds a byte while a slow reset runs */
+	atomic_bool seen; /* that byte */
 };
 
 static inline int rig_start(struct virtio_dev *dev)
