@@ -34,7 +34,7 @@ static void a_path_alone_gets_the_defaults(void **state)
 	assert_int_equal(disk.queues, 0);
 	assert_int_equal(disk.queue_size, 256);
 	assert_int_equal(disk.aio_depth, 128);
-	assert_int_equal(disk.poll_max_us, 50);
+	assert_int_equal(disk.poll_max_us, 100);
 	assert_int_equal(disk.block_size, 512);
 	assert_int_equal(disk.cpu, -1);
 	assert_int_equal(disk.on_error, DISK_ON_ERROR_REPORT);
