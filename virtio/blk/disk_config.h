@@ -41,7 +41,7 @@ struct disk_config {
 	unsigned queue_size;  /* 256 */
 	unsigned aio_depth;   /* 128, at most 256 */
 	unsigned block_size;  /* 512 or 4096 */
-	unsigned poll_max_us; /* 50; how long the thread may look for work before it sleeps */
+	unsigned poll_max_us; /* 100; how long the thread may look for work before it sleeps */
 	int on_error;	      /* enum disk_on_error */
 	int cpu;	      /* host CPU for the disk's thread; -1: any */
 	struct throttle_limits limits;

@@ -17,7 +17,9 @@
 #define MAX_QUEUES   63 /* and one MSI-X vector more for the configuration: 64 at most */
 #define MAX_DEPTH    256
 #define MAX_POLL     10000
-#define DEFAULT_POLL 50 /* some wake-ups, less than most devices take */
+/* The turn of a guest that waits for each I/O, also where its interrupt is an exit or two of 30 us: half of
+ * it lets such a guest pay for a doorbell, too (docs/performance.md). */
+#define DEFAULT_POLL 100
 
 const char *const disk_on_error_names[] = {
 	[DISK_ON_ERROR_REPORT] = "report",
