@@ -14,9 +14,9 @@
 #include "virtio/virtqueue.h"
 #include "vmm/cli/number.h"
 
-#define MAX_QUEUES   63 /* and one MSI-X vector more for the configuration: 64 at most */
-#define MAX_DEPTH    256
-#define MAX_POLL     10000
+#define MAX_QUEUES 63 /* and one MSI-X vector more for the configuration: 64 at most */
+#define MAX_DEPTH  256
+#define MAX_POLL   10000
 /* The turn of a guest that waits for each I/O, also where its interrupt is an exit or two of 30 us: half of
  * it lets such a guest pay for a doorbell, too (docs/performance.md). */
 #define DEFAULT_POLL 100

@@ -18,7 +18,7 @@
 	"queues=N          default: vCPUs, at most 4\n"                                            \
 	"queue-size=N      power of two, default 256\n"                                            \
 	"aio-depth=N       requests in flight, default 128\n"                                      \
-	"poll-max-us=N     time to poll before sleeping, default 100\n"                             \
+	"poll-max-us=N     time to poll before sleeping, default 100\n"                            \
 	"block-size=N      logical block: 512 (default) or 4096\n"                                 \
 	"on-error=WHAT     report (default), stop, enospc: stop if\n"                              \
 	"                  there is no space\n"                                                    \
