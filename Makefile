@@ -305,8 +305,8 @@ test-faults: build-tests
 guests := tests/linux/run tests/lab/with-kvm tests/cli/run tests/sandbox/run tests/faults/files \
 	tests/faults/limits tests/faults/storage tests/faults/terminal tests/durability/ends \
 	tests/guest/hostile tests/demo
-rest   := tests/soak/run $(filter-out $(guests),$(faults)) tests/sandbox/systemd \
-	tests/durability/powercut tests/bench/real
+rest   := tests/durability/powercut tests/soak/run $(filter-out $(guests),$(faults)) \
+	tests/sandbox/systemd tests/bench/real
 kvm    := $(wildcard /dev/kvm)
 skip   := $(if $(kvm),,-s "takes long without /dev/kvm: make test-guests")
 
