@@ -135,6 +135,13 @@ struct job {
 	struct blk_job *job;
 };
 
+/* Until the first request is with the kernel. */
+static inline void wait_submitted(const struct rig *rig)
+{
+	while (!rig_stat(&blk_dataplane_stats(rig->dp)->submits))
+		usleep(1000);
+}
+
 static inline void job_target(struct job *j)
 {
 	struct disk_config config = j->rig->disk;

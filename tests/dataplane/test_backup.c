@@ -56,8 +56,7 @@ static void what_is_under_way_ends_before_it_begins(void **state)
 	memset(rig_ptr(rig, r.data), 0x77, 16 * BLOCK);
 	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 0, 16 * BLOCK, 1) >= 0);
 	rig_kick(rig, 0);
-	while (!rig_stat(&blk_dataplane_stats(rig->dp)->submits))
-		usleep(1000);
+	wait_submitted(rig);
 	j = job_start(rig, BLK_COPY_BACKUP, 0);
 	assert_true(rig_wait(rig, 0, &done));
 	memset(rig_ptr(rig, r.data), 0x88, 16 * BLOCK);
@@ -88,8 +87,7 @@ static void the_wait_for_its_moment_is_measured(void **state)
 	host.hang = true;
 	assert_true(rig_queue(rig, 0, &r, VIRTIO_BLK_T_OUT, 0, BLOCK, 1) >= 0);
 	rig_kick(rig, 0);
-	while (!rig_stat(&blk_dataplane_stats(rig->dp)->submits))
-		usleep(1000);
+	wait_submitted(rig);
 	assert_int_equal(blk_dataplane_start_job(rig->dp, j->job), 0);
 	while (!is_awaited(j))
 		usleep(1000);

@@ -57,8 +57,7 @@ static void hang_disk(struct rig *rig, struct rig_req *r)
 	host.hang = true;
 	queue(rig, r, VIRTIO_BLK_T_OUT, 0, 0);
 	rig_kick(rig, 0);
-	while (!rig_stat(&blk_dataplane_stats(rig->dp)->submits))
-		usleep(1000);
+	wait_submitted(rig);
 }
 
 static void read_passes(struct rig *rig, struct rig_req *r)

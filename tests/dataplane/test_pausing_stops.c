@@ -68,13 +68,11 @@ static void a_disk_that_stops_in_a_paused_machine_says_so_and_changes_nothing(vo
 }
 
 /* One disk's storage takes requests and answers none from now on: whose does still? */
-static unsigned hang_one(void)
+static unsigned hang_one(struct vm_rig *r)
 {
 	unsigned before[CPUS];
 
-	hold_io(true);
-	for (unsigned i = 0; i < RIG_WAIT_MS && !is_holding(); i++)
-		usleep(1000);
+	hold_some_io(r);
 	for (unsigned cpu = 0; cpu < CPUS; cpu++)
 		before[cpu] = atomic_load(&guest[cpu].now);
 	for (unsigned i = 0; i < RIG_WAIT_MS; i++, usleep(1000))
@@ -103,7 +101,7 @@ static void a_disk_that_stops_beside_a_hung_one_is_resumed(void **state)
 
 	wait_for_io(0);
 	wait_for_io(1);
-	works = hang_one();
+	works = hang_one(r);
 	disk = &r->disk[works];
 	assert_int_equal(pausing_pause(p, answer, &paused), 0);
 	assert_false(serve(r, 50, &paused.there));
@@ -163,7 +161,7 @@ static void a_stopped_machine_ends_at_once(void **state)
 	vm_request_end(&r->m.vm, VM_END_SIGNAL, 15);
 	vm_rig_free(r);
 	fail_io(0);
-	assert_in_range(clock_ms() - begin_ms, 0, RIG_WAIT_MS);
+	assert_in_range(clock_ms() - begin_ms, 0, 10000);
 }
 
 int main(void)

@@ -381,7 +381,6 @@ static void it_ends_with_the_vm_and_removes_the_socket(void **state)
 static void anothers_socket_stays(void **state)
 {
 	struct rig *rig = *state;
-
 	char other[sizeof(rig->path)];
 
 	put(rig, "other", "");
